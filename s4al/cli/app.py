@@ -1,0 +1,311 @@
+"""The commands and their options, frozen (`tests/cli/test_surface.py`). Each is a thin call of what does the work.
+
+Heavy modules are imported inside the commands: `s4al --help` has to answer at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from s4al import __version__
+from s4al.cli.messages import guarded, main_process
+from s4al.errors import ConfigError
+from s4al.watch import Watch
+
+# As in config.py, which takes too long to import for `--help`; a test compares them.
+Engine = StrEnum("Engine", ["auto", "ort", "trt", "torch"])  # an enum: typer has no lists of literals
+Metric = Literal["entropy", "least_confidence", "margin"]
+Strategy = Literal["per-image", "global", "balanced", "random"]
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; all else goes to stderr.")]
+Cycle = Annotated[int | None, typer.Option("--cycle", min=0, metavar="N", help="Which cycle; the newest if not given.")]
+Device = Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda or cuda:N.")]
+MetricOption = Annotated[
+    Metric | None,
+    typer.Option("--metric", metavar="M", help="entropy, least_confidence or margin.", show_default=False),
+]
+
+app = typer.Typer(
+    name="s4al",
+    help="Label regions, not images: semi-supervised active learning for semantic segmentation.",
+    epilog="First steps: s4al train runs/demo --preset demo",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; returns its exit code. With `--json` stdout gets exactly one object, also when it fails."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+    def command() -> None:
+        group = typer.main.get_command(app)
+        with group.make_context("s4al", arguments) as context:
+            group.invoke(context)
+        sys.stdout.flush()
+
+    words = [word for word in arguments if not word.startswith("-")]
+    code, problem = guarded(command, f"running s4al {words[0] if words else ''}".strip())
+    if problem is not None and "--json" in arguments and main_process():
+        print(json.dumps({"error": problem}))
+    return code
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"s4al {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        context.get_help()
+        raise typer.Exit(2)
+
+
+@app.command()
+def train(
+    root: RunFolder,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SECTION.KEY=VALUE", help="Settings, such as trainer.lr=0.02.", show_default=False),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where the settings start; see s4al presets.", show_default=False)
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A TOML file with settings, instead.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The data set's folder (data.root).", show_default=False)
+    ] = None,
+    cycles: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="How many trainings in all (run.cycles).", show_default=False)
+    ] = None,
+    engine: Annotated[
+        Engine | None, typer.Option(help="What scores the pool (scorer.engine).", show_default=False)
+    ] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Make a run or go on with it: every cycle from training to labels."""
+    from s4al.cli import views
+    from s4al.cli.cycle import run_cycles
+
+    if preset and config:
+        raise ConfigError("--preset and --config were both given.", remedy="Give one of them.")
+    with _watching() as watch:
+        result = run_cycles(
+            root,
+            preset=preset,
+            config_file=config,
+            data=data,
+            cycles=cycles,
+            engine=engine,
+            device=device,
+            overrides=tuple(overrides or ()),
+            watch=watch,
+        )
+    _answer(result, views.training, as_json)
+
+
+@app.command()
+def status(root: RunFolder, as_json: AsJson = False) -> None:
+    """Say how far a run is and what comes next; changes nothing."""
+    from s4al.cli import views
+    from s4al.cli.status import read_status
+
+    _answer(read_status(root), views.status, as_json)
+
+
+@app.command()
+def score(
+    root: RunFolder,
+    cycle: Cycle = None,
+    engine: Annotated[Engine | None, typer.Option(help="Instead of the run's.", show_default=False)] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Score this folder, not the run's pool.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the scores go.", show_default=False)] = None,
+    metric: MetricOption = None,
+    device: Device = "auto",
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster (a later release).", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score every region of the pool, or of a folder of images."""
+    if ray is not None:
+        raise _later("--ray")
+    from s4al.cli import stages, views
+
+    with _watching() as watch:
+        result = stages.score(
+            root, cycle=cycle, engine=engine, images=images, out=out, metric=metric, device=device, watch=watch
+        )
+    _answer(result, views.scoring, as_json)
+
+
+@app.command()
+def select(
+    root: RunFolder,
+    cycle: Cycle = None,
+    strategy: Annotated[Strategy | None, typer.Option(help="Instead of the run's.", show_default=False)] = None,
+    metric: MetricOption = None,
+    regions_per_image: Annotated[
+        int | None, typer.Option(min=0, metavar="K", help="Instead of the run's.", show_default=False)
+    ] = None,
+    budget_pixels: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Instead of the run's.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the regions that are worth labelling next."""
+    from s4al.cli import stages, views
+
+    with _watching() as watch:
+        result = stages.select(
+            root,
+            cycle=cycle,
+            strategy=strategy,
+            metric=metric,
+            regions_per_image=regions_per_image,
+            budget_pixels=budget_pixels,
+            watch=watch,
+        )
+    _answer(result, views.selection, as_json)
+
+
+@app.command()
+def export(
+    root: RunFolder,
+    cycle: Cycle = None,
+    format: Annotated[Literal["onnx", "trt"], typer.Option(help="The kind of file.")] = "onnx",
+    precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="Of the weights and the logits.")] = "fp32",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the file goes.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the network as one file, checked against the original."""
+    if format == "trt":
+        raise _later("--format trt")
+    from s4al.cli import stages, views
+
+    with _watching() as watch:
+        result = stages.export(root, cycle=cycle, precision=precision, out=out, watch=watch)
+    _answer(result, views.exported, as_json)
+
+
+@app.command()
+def profile(
+    root: RunFolder,
+    engine: Annotated[
+        list[Engine] | None, typer.Option(help="May be repeated; all that work if not given.", show_default=False)
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="How many images of the pool.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure scoring stage by stage, beside the published loop."""
+    from s4al.cli import profile_view, stages
+
+    with _watching() as watch:
+        result = stages.profile(root, engines=tuple(engine or ()), images=images, watch=watch)
+    _answer(result, profile_view.profile, as_json)
+
+
+@app.command()
+def presets(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Print this one as TOML, every key.", show_default=False)
+    ] = None,
+) -> None:
+    """List the presets, or print one as TOML to start from."""
+    from s4al import config
+    from s4al.cli import views
+
+    if name is None:
+        _answer({"presets": config.PRESET_NOTES}, views.presets, as_json=False)
+    else:
+        print(config.dump(config.resolve(name)))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check what this machine has and what is missing."""
+    from s4al.cli.doctor import examine, show
+
+    result = examine()
+    _answer(result, show, as_json)
+    if not result["ok"]:
+        raise typer.Exit(6)
+
+
+_RESERVED = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+
+@app.command(context_settings=_RESERVED)
+def label() -> None:
+    """Regions to an annotation tool and back (a later release)."""
+    raise _later("s4al label")
+
+
+@app.command(context_settings=_RESERVED)
+def report() -> None:
+    """One HTML page about a run (a later release)."""
+    raise _later("s4al report")
+
+
+def _later(name: str) -> ConfigError:
+    return ConfigError(f"{name} comes in a later release; s4al {__version__} does not have it.")
+
+
+@contextlib.contextmanager
+def _watching() -> Iterator[Watch]:
+    """A watch with bars and signals. Under torchrun only rank 0 shows anything; all ranks stop."""
+    from s4al.cli.progress import RichWatch
+    from s4al.cli.signals import stopping
+
+    if not main_process():
+        watch = Watch()
+        with stopping(watch, quiet=True):
+            yield watch
+        return
+    with RichWatch() as watch, stopping(watch):
+        yield watch
+
+
+def _answer(result: dict[str, Any], show: Callable[[Console, dict[str, Any]], None], as_json: bool) -> None:
+    if not main_process():
+        return
+    if as_json:
+        print(json.dumps(_finite(result), allow_nan=False))
+    else:
+        show(Console(highlight=False), result)
+
+
+def _finite(value: Any) -> Any:
+    """The value with NaN and infinities as None: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

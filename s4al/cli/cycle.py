@@ -1,0 +1,234 @@
+"""`s4al train`: every cycle that is left, stage by stage; each stage commits one folder and is skipped when it has.
+
+Under torchrun all processes train together; everything else is done by rank 0 while the others wait.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from s4al import config as settings
+from s4al import files
+from s4al.errors import AnnotationsNeeded
+from s4al.state import STAGES, Run
+from s4al.watch import Watch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from s4al.data import Dataset, Pool
+
+
+def run_cycles(
+    root: Path,
+    *,
+    preset: str | None = None,
+    config_file: Path | None = None,
+    data: Path | None = None,
+    cycles: int | None = None,
+    engine: str | None = None,
+    device: str = "auto",
+    overrides: tuple[str, ...] = (),
+    watch: Watch,
+) -> dict[str, Any]:
+    """Make or continue the run at `root` and take it to its last cycle.
+
+    Returns
+    -------
+    `{"run", "cycles": [...], ...}`, see `summary`.
+
+    Raises
+    ------
+    AnnotationsNeeded : people have to label the selected regions (data.oracle="people").
+    S4alError : as the stages do; Interrupted on a stop request.
+    """
+    given = _overrides(data, cycles, engine, overrides)
+    rank = int(os.environ.get("RANK", "0"))
+    with ExitStack() as stack:
+        if rank == 0:
+            run = _open_or_create(root, preset, config_file, given)
+            stack.enter_context(files.run_lock(run.root, "train"))
+            _tidy(run, watch)
+            if _is_finished(run):
+                watch.note(f"{run.root} is finished: {run.config.run.cycles} cycles. More with --cycles N.")
+                return summary(run)
+        from s4al.trainer.distributed import launch_fabric
+
+        precision = run.config.trainer.precision if rank == 0 else _precision(root, preset, config_file, given)
+        fabric = launch_fabric(device, precision)
+        if rank == 0:
+            pool, dataset = prepare_pool(run, watch)
+        fabric.barrier()
+        if rank != 0:
+            from s4al.data import load_pool
+
+            run = Run(root, settings.set_values(Run.open(root).config, given))
+            pool, dataset = load_pool(run.pool_file), None
+        _run_cycles(run, pool, dataset, fabric, device, watch)
+    return summary(run)
+
+
+def _overrides(data: Path | None, cycles: int | None, engine: str | None, overrides: tuple[str, ...]) -> list[str]:
+    given = list(overrides)
+    if data is not None:
+        given.append(f"data.root={json.dumps(str(data.expanduser().resolve()), ensure_ascii=False)}")
+    if cycles is not None:
+        given.append(f"run.cycles={cycles}")
+    if engine is not None:
+        given.append(f"scorer.engine={engine}")
+    return given
+
+
+def _open_or_create(root: Path, preset: str | None, config_file: Path | None, given: list[str]) -> Run:
+    if not Run.exists(root):
+        config = settings.resolve(preset or (None if config_file else "demo"), config_file, given)
+        return Run.create(root, config)
+    run = Run.open(root)
+    if preset is None and config_file is None:
+        return run.continued_with(settings.set_values(run.config, given))
+    wanted = settings.resolve(preset, config_file, given)
+    if not wanted.data.root:  # the folder was given when the run began
+        wanted = wanted.model_copy(update={"data": wanted.data.model_copy(update={"root": run.config.data.root})})
+    return run.continued_with(wanted)
+
+
+def _precision(root: Path, preset: str | None, config_file: Path | None, given: list[str]) -> Any:
+    """What rank 0 reads from the run, for a process that may come before the run exists."""
+    if Run.exists(root):
+        return Run.open(root).config.trainer.precision
+    return settings.resolve(preset or (None if config_file else "demo"), config_file, given).trainer.precision
+
+
+def _tidy(run: Run, watch: Watch) -> None:
+    with files.storage_errors(f"removing leftovers in {run.root}"):
+        removed = files.remove_leftovers(run.root)
+    if removed:
+        watch.note(f"An unfinished write was removed ({removed[0]}{' and others' if len(removed) > 1 else ''}).")
+
+
+def _is_finished(run: Run) -> bool:
+    last = run.config.run.cycles - 1
+    return all(run.is_committed(cycle, stage) for cycle in range(last + 1) for stage in STAGES)
+
+
+def prepare_pool(run: Run, watch: Watch) -> tuple[Pool, Dataset]:
+    """Read every image and mask once, or check that they are still the same. Raises DataError, StorageError."""
+    from s4al.data import ingest, load_pool, open_dataset, verify_sources
+
+    dataset = open_dataset(run.config, run.scenes)
+    memory = run.logs / "sources.json"
+    if not run.pool_file.is_file():
+        _ingest(run, dataset, watch)
+        pool = load_pool(run.pool_file)
+        if pool.quarantined:
+            first = pool.quarantined[0]
+            watch.note(f"{len(pool.quarantined)} of {len(pool.rows)} images set aside: {first.image} ({first.reason}).")
+    pool = load_pool(run.pool_file)
+    run.logs.mkdir(exist_ok=True)
+    verify_sources(pool, dataset.root, memory)
+    return pool, dataset
+
+
+def _ingest(run: Run, dataset: Dataset, watch: Watch) -> None:
+    """Commit `cache/`, `classes.json` and, last and as the mark that all is there, `pool.parquet`."""
+    import shutil
+
+    from s4al.data import POOL_FILE, ingest
+
+    def progress(split: str, done: int, total: int) -> None:
+        watch.progress(f"read {split}", done, total)
+        watch.stop_here()
+
+    temporary = run.root / f"{files.TEMPORARY}ingest"
+    with files.storage_errors(f"reading the data set into {run.root}", kept=""):
+        shutil.rmtree(run.cache, ignore_errors=True)
+        ingest(dataset, run.config, temporary, progress)
+        files.write_json(
+            run.root / "classes.json", {"names": list(dataset.class_names), "palette": dataset.palette.tolist()}
+        )
+        files.seal_folder(temporary / "cache", run.cache)
+        files.write_atomic(run.pool_file, (temporary / POOL_FILE).read_bytes())
+        shutil.rmtree(temporary)
+
+
+def _run_cycles(run: Run, pool: Pool, dataset: Dataset | None, fabric: Fabric, device: str, watch: Watch) -> None:
+    from s4al.trainer import train_cycle
+
+    for cycle in range(run.config.run.cycles):
+        if dataset is not None:
+            _label(run, cycle, pool, dataset, watch)
+        fabric.barrier()
+        if not run.is_committed(cycle, "train"):
+            fabric.barrier()  # no process may look before all have: the commit at the end would answer for it
+            train_cycle(run, cycle, pool, fabric=fabric, watch=watch)
+        if dataset is not None:
+            _after_training(run, cycle, device, watch)
+        fabric.barrier()
+
+
+def _label(run: Run, cycle: int, pool: Pool, dataset: Dataset, watch: Watch) -> None:
+    from s4al.labelling import ask_oracle, label_initial_images
+
+    if run.is_committed(cycle, "labels"):
+        return
+    watch.stop_here()
+    if cycle == 0:
+        label_initial_images(run, pool, dataset)
+    elif run.config.data.oracle == "masks":
+        ask_oracle(run, cycle, pool, dataset)
+    else:
+        selected = files.read_table(run.stage(cycle - 1, "select") / "selections.parquet").num_rows
+        raise AnnotationsNeeded(
+            f"Cycle {cycle} waits for {selected:,} regions to be labelled by people.",
+            kept="Everything so far is committed.",
+            remedy=f"They are listed in {run.stage(cycle - 1, 'select') / 'selections.parquet'}.",
+        )
+
+
+def _after_training(run: Run, cycle: int, device: str, watch: Watch) -> None:
+    from s4al.export import export_cycle
+    from s4al.scorer import score_cycle, select_cycle
+
+    if not run.is_committed(cycle, "export"):
+        watch.stop_here()
+        started = time.monotonic()
+        export_cycle(run, cycle, watch=watch)
+        run.add_seconds(cycle, "export", time.monotonic() - started)
+    if not run.is_committed(cycle, "score"):
+        watch.stop_here()
+        score_cycle(run, cycle, device=device, watch=watch)
+    if not run.is_committed(cycle, "select"):
+        watch.stop_here()
+        select_cycle(run, cycle, watch=watch)
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """What `train --json` prints: one entry for every cycle that is trained."""
+    from s4al.data import load_pool
+
+    pool = load_pool(run.pool_file)
+    clock = run.clock()
+    cycles = []
+    for cycle in range(run.last_cycle("train") + 1):
+        ledger = run.ledger(cycle, pool)
+        evaluation = json.loads((run.stage(cycle, "train") / "evaluation.json").read_bytes())
+        scored = clock.get(f"{cycle:03d}/score", {})
+        cycles.append(
+            {
+                "cycle": cycle,
+                "labelled_fraction": ledger.labelled_fraction,
+                "labelled_pixels": ledger.labelled_pixels,
+                "regions": ledger.regions,
+                "miou": evaluation["miou"],
+                "per_class_iou": evaluation["per_class_iou"],
+                "train_s": round(clock.get(f"{cycle:03d}/train", {}).get("seconds", 0.0), 1),
+                "score_images_per_s": scored.get("images_per_s"),
+                "engine": scored.get("engine"),
+            }
+        )
+    return {"run": str(run.root), "total_pixels": run.ledger(0, pool).total_pixels if cycles else 0, "cycles": cycles}

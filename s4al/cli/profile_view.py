@@ -1,0 +1,44 @@
+"""The table of `s4al profile`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from s4al.cli.messages import visible
+
+_BAR = 20
+
+
+def profile(console: Console, result: dict[str, Any]) -> None:
+    """One table an engine: milliseconds an image in each stage, then the rates side by side."""
+    for engine in result["engines"]:
+        table = Table(
+            box=None, pad_edge=False, title=visible(engine["engine"]), title_justify="left", title_style="bold"
+        )
+        table.add_column("Stage")
+        table.add_column("ms/image", justify="right")
+        table.add_column("Share", justify="right")
+        table.add_column("")
+        for stage in engine["stages"]:
+            bar = "#" * round(_BAR * stage["share"])
+            table.add_row(stage["name"], f"{stage['ms_per_image']:.2f}", f"{stage['share']:.1%}", Text(bar, "cyan"))
+        console.print(table)
+        console.print()
+    _rates(console, result)
+
+
+def _rates(console: Console, result: dict[str, Any]) -> None:
+    baseline = result["baseline"]["images_per_s"]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("Scoring the same images")
+    table.add_column("images/s", justify="right")
+    table.add_column("against published", justify="right")
+    table.add_row("published acquisition loop", f"{baseline:,.1f}", "1.0x")
+    for engine in result["engines"]:
+        rate = engine["images_per_s"]
+        table.add_row(f"s4al, {visible(engine['engine'])}", f"{rate:,.1f}", Text(f"{rate / baseline:.1f}x", "bold"))
+    console.print(table)

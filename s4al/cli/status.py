@@ -1,0 +1,131 @@
+"""How far a run is. Reads only: it works beside a command that writes, and on a read-only folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+from pathlib import Path
+from typing import Any
+
+from s4al import files
+from s4al.state import STAGES, Run
+
+_DOING = {
+    "labels": "label what was selected for cycle {}",
+    "train": "train cycle {}",
+    "export": "export the network of cycle {}",
+    "score": "score the pool with the network of cycle {}",
+    "select": "select regions with the scores of cycle {}",
+}
+
+
+def read_status(root: Path) -> dict[str, Any]:
+    """What `s4al status --json` prints.
+
+    Returns
+    -------
+    `{"run", "data", "images", "planned_cycles", "cycles": [{"cycle", "stages", "labelled_fraction", "regions",
+    "miou"}], "finished", "next", "in_use_by", "unfinished"}`; figures are None where they are not known yet.
+
+    Raises
+    ------
+    RunStateError : no run, or a damaged one; ConfigError : a damaged run.toml.
+    """
+    run = Run.open(root)
+    pool = None
+    if run.pool_file.is_file():
+        from s4al.data import load_pool
+
+        pool = load_pool(run.pool_file)
+    cycles = []
+    for cycle in range(run.last_cycle("labels") + 1):
+        ledger = run.ledger(cycle, pool) if pool else None
+        evaluation = run.stage(cycle, "train") / "evaluation.json"
+        cycles.append(
+            {
+                "cycle": cycle,
+                "stages": [stage for stage in STAGES if run.is_committed(cycle, stage)],
+                "labelled_fraction": ledger.labelled_fraction if ledger else None,
+                "regions": ledger.regions if ledger else None,
+                "miou": json.loads(evaluation.read_bytes())["miou"] if run.is_committed(cycle, "train") else None,
+            }
+        )
+    todo = _first_missing(run)
+    return {
+        "run": str(root),
+        "data": run.config.data.adapter,
+        "images": len(pool.train) if pool else None,
+        "planned_cycles": run.config.run.cycles,
+        "cycles": cycles,
+        "finished": todo is None,
+        "next": _next(run, todo, has_pool=pool is not None),
+        "in_use_by": _holder(root),
+        "unfinished": _unfinished(root),
+    }
+
+
+def _first_missing(run: Run) -> tuple[int, str] | None:
+    steps = ((cycle, stage) for cycle in range(run.config.run.cycles) for stage in STAGES)
+    return next(((cycle, stage) for cycle, stage in steps if not run.is_committed(cycle, stage)), None)
+
+
+def _next(run: Run, todo: tuple[int, str] | None, *, has_pool: bool) -> str:
+    command = f"s4al train {shlex.quote(str(run.root))}"
+    if todo is None:
+        return f"Finished. One more cycle: {command} --cycles {run.config.run.cycles + 1}"
+    cycle, stage = todo
+    if stage == "labels" and cycle > 0 and run.config.data.oracle == "people":
+        return f"Cycle {cycle} waits for people to label {run.stage(cycle - 1, 'select') / 'selections.parquet'}"
+    doing = _DOING[stage].format(cycle) if has_pool else "read the data set"
+    return f"{command} will {doing}{_position(run, cycle, stage)}"
+
+
+def _position(run: Run, cycle: int, stage: str) -> str:
+    """Where an interrupted training goes on."""
+    checkpoints = sorted((run.cycle(cycle) / f".work-{stage}").glob("step-*/meta.json"))
+    if not checkpoints:
+        return ""
+    try:
+        meta = json.loads(checkpoints[-1].read_bytes())
+    except FileNotFoundError:  # the command that is training just now has replaced it
+        return ""
+    return f" from step {meta['step']:,} of {meta['steps']:,}"
+
+
+def _holder(root: Path) -> str | None:
+    """Who is at work in the run, by the note in its lock file: taking the lock to see would be in the way of others."""
+    try:
+        holder = json.loads((root / ".lock").read_bytes())
+        alive = holder["host"] != socket.gethostname() or _is_alive(holder["pid"])
+    except (OSError, ValueError, KeyError):  # never used, or somebody is writing it this moment
+        return None
+    return (
+        f"process {holder['pid']} on {holder['host']} since {holder['since']} (s4al {holder['command']})"
+        if alive
+        else None
+    )
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _unfinished(root: Path) -> list[str]:
+    """Temporary names of writes under way or cut short. `os.walk` does not mind folders that vanish meanwhile."""
+    found = []
+    for folder, folders, names in os.walk(root):
+        found += [str(Path(folder, name).relative_to(root)) for name in [*folders, *names] if _is_temporary(name)]
+        folders[:] = [name for name in folders if not _is_temporary(name)]
+    return sorted(found)
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(files.TEMPORARY)

@@ -1,0 +1,179 @@
+"""Results as tables, for people. What each shows is the same object that `--json` prints."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from s4al.cli.messages import visible
+from s4al.state import STAGES
+
+_MOST_CYCLES = 5  # columns of the table by class that fit in 80 characters
+
+
+def training(console: Console, result: dict[str, Any]) -> None:
+    """`train`: a row a cycle, the classes, and where to look next."""
+    root, cycles = Path(result["run"]), result["cycles"]
+    console.print(_cycles(cycles, result.get("full_supervision_miou")))
+    console.print(_classes(cycles))
+    _list(
+        console,
+        {
+            "Asked for": root / "cycles" / f"{cycles[-1]['cycle']:03d}" / "select" / "selections.parquet",
+            "Network": root / "cycles" / f"{cycles[-1]['cycle']:03d}" / "export" / "model.onnx",
+            "Curves": f"tensorboard --logdir {shlex.quote(str(root / 'logs' / 'tensorboard'))}",
+            "This run": f"s4al status {shlex.quote(str(root))}",
+        },
+    )
+
+
+def _cycles(cycles: list[dict[str, Any]], full_miou: float | None) -> Table:
+    table = _table(
+        "Cycles", "Cycle", "Labelled", "Regions asked", "mIoU", *_if(full_miou, "Of full"), "Training", "Scoring"
+    )
+    for row in cycles:
+        rate = row["score_images_per_s"]
+        table.add_row(
+            str(row["cycle"]),
+            _percent(row["labelled_fraction"]),
+            f"{row['regions']:,}",
+            Text(_percent(row["miou"]), "bold"),
+            *_if(full_miou, _percent(row["miou"] / full_miou) if full_miou else ""),
+            _seconds(row["train_s"]),
+            f"{rate:,.0f} img/s" if rate else "",
+        )
+    table.caption = _caption(full_miou)
+    table.caption_justify, table.caption_style = "left", "dim"
+    return table
+
+
+def _caption(full_miou: float | None) -> str:
+    caption = "Labelled: of all pixels. mIoU: mean intersection over union of the classes, on the test images."
+    return caption + (f" Of full: mIoU against {_percent(full_miou)} with every pixel labelled." if full_miou else "")
+
+
+def _classes(cycles: list[dict[str, Any]]) -> Table:
+    shown = cycles if len(cycles) <= _MOST_CYCLES else [cycles[0], *cycles[-_MOST_CYCLES + 1 :]]
+    table = _table("IoU by class", "Class", *(f"cycle {row['cycle']}" for row in shown), *_if(len(shown) > 1, "Gained"))
+    for name in shown[0]["per_class_iou"]:
+        values = [row["per_class_iou"].get(name) for row in shown]
+        first, last = values[0], values[-1]
+        gained = f"{100 * (last - first):+.1f}" if first is not None and last is not None else ""
+        table.add_row(Text(visible(name)), *map(_percent, values), *_if(len(shown) > 1, gained))
+    return table
+
+
+def scoring(console: Console, result: dict[str, Any]) -> None:
+    """`score`."""
+    rate = f"{result['images_per_s']:,.1f} images/s" if result["images_per_s"] else ""
+    _list(
+        console,
+        {
+            "Scored": f"{_count(result['images'], 'image')} in {_seconds(result['seconds'])}"
+            + (f", {rate}" if rate else ""),
+            "Set aside": f"{_count(result['quarantined'], 'image')}, listed in quarantine.parquet",
+            "Engine": f"{result['engine']} ({result['provider']})",
+            "Scores": result["out"],
+        },
+    )
+
+
+def selection(console: Console, result: dict[str, Any]) -> None:
+    """`select`."""
+    _list(
+        console,
+        {
+            "Selected": f"{result['regions']:,} regions in {result['images']:,} images, {result['pixels']:,} pixels",
+            "Strategy": f"{result['strategy']}, by {result['metric']}",
+            "List": result["out"],
+        },
+    )
+
+
+def exported(console: Console, result: dict[str, Any]) -> None:
+    """`export`."""
+    parity = result["parity"]
+    agreement = f"labels agree at {parity['label_agreement']:.3%} of the pixels"
+    entropy = f"region entropy within {parity['max_entropy_error']:.1e} nats"
+    _list(
+        console,
+        {
+            "Exported": result["out"],
+            "Size": f"{result['bytes'] / 2**20:,.1f} MiB, {result['precision']}",
+            "Checked": f"on {_count(parity['images'], 'image')} against the trained network: {agreement}, {entropy}",
+        },
+    )
+
+
+def status(console: Console, result: dict[str, Any]) -> None:
+    """`status`."""
+    images = f", {result['images']:,} training images" if result["images"] is not None else ""
+    console.print(
+        Text(f"{visible(result['run'])}: {result['data']}{images}, {result['planned_cycles']} cycles planned", "bold")
+    )
+    if result["cycles"]:
+        table = _table("", "Cycle", *STAGES, "Labelled", "Regions asked", "mIoU")
+        for row in result["cycles"]:
+            marks = (Text("done", "green") if stage in row["stages"] else Text("-", "dim") for stage in STAGES)
+            regions = f"{row['regions']:,}" if row["regions"] is not None else ""
+            table.add_row(str(row["cycle"]), *marks, _percent(row["labelled_fraction"]), regions, _percent(row["miou"]))
+        console.print(table)
+    lines = {"Next": result["next"]}
+    if result["in_use_by"]:
+        lines["In use"] = result["in_use_by"]
+    elif result["unfinished"]:
+        lines["Left over"] = f"{_count(len(result['unfinished']), 'unfinished write')}, removed by the next s4al train"
+    _list(console, lines)
+
+
+def presets(console: Console, result: dict[str, Any]) -> None:
+    """`presets` without a name."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold cyan", no_wrap=True)
+    table.add_column()
+    for name, note in result["presets"].items():
+        table.add_row(name, note)
+    console.print(table)
+    console.print(
+        "\ns4al presets NAME prints one as TOML, every key; s4al train RUN --preset NAME uses it.", style="dim"
+    )
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Names to the left, figures to the right."""
+    table = Table(box=None, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    return table
+
+
+def _list(console: Console, lines: dict[str, object]) -> None:
+    """Named lines; not wrapped, so that paths and commands can be copied whole."""
+    width = max(map(len, lines)) + 2
+    console.print()
+    for name, value in lines.items():
+        console.print(Text.assemble((f"{name}:".ljust(width), "bold"), visible(value)), soft_wrap=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _if(condition: object, *cells: str) -> tuple[str, ...]:
+    return cells if condition else ()
+
+
+def _percent(fraction: float | None) -> str:
+    return "" if fraction is None or fraction != fraction else f"{100 * fraction:.1f} %"
+
+
+def _seconds(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

@@ -1,0 +1,416 @@
+"""Every setting of a run, with its default, in one frozen tree.
+
+Precedence: preset < configuration file < `section.key=value` on the command line. The resolved tree is written once to
+`RUN/run.toml`; its hash is in every manifest. Where the S4AL+ paper (arXiv 2210.08403) gives a value it is the default;
+where it is silent the value of the author-derived code is, and the comment says so.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from s4al.errors import ConfigError
+
+Metric = Literal["entropy", "least_confidence", "margin"]
+Strategy = Literal["per-image", "global", "balanced", "random"]
+EngineName = Literal["auto", "ort", "trt", "torch"]
+Fraction = float
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunConfig(Section):
+    seed: int = Field(3108, ge=0, lt=2**31)  # the seed of the published code
+    cycles: int = Field(2, ge=1)  # trainings; each after the first follows one round of queries
+
+
+class DataConfig(Section):
+    adapter: Literal["scenes", "folder", "camvid", "cityscapes", "voc"] = "scenes"
+    root: str = ""
+    height: int = Field(360, ge=16)  # network input, pixels
+    width: int = Field(480, ge=16)
+    classes: tuple[str, ...] = ()  # names for the folder adapter; the others know theirs
+    labelled_fraction: float = Field(0.10, gt=0.0, le=1.0)
+    labelled_list: str = ""  # text file, one image id a line: the images labelled at the start
+    test_split: Literal["test", "val"] = "test"
+    oracle: Literal["masks", "people"] = "masks"
+    max_megapixels: float = Field(40.0, gt=0.0)
+    max_bad_fraction: float = Field(0.01, ge=0.0, le=1.0)  # of the pool; one bad image is always tolerated
+
+
+class ScenesConfig(Section):
+    """The embedded data set: counts of images a split and their size in pixels."""
+
+    seed: int = Field(0, ge=0)
+    train: int = Field(120, ge=1)
+    val: int = Field(16, ge=1)
+    test: int = Field(60, ge=1)
+    height: int = Field(96, ge=32)
+    width: int = Field(128, ge=32)
+
+
+class ModelConfig(Section):
+    backbone: Literal["mobilenet_v2", "resnet50", "resnet101"] = "mobilenet_v2"
+    weights: str = "imagenet"  # "imagenet" (torchvision), "none", or a .safetensors file
+    representation_dim: int = Field(256, ge=1)  # author code
+    dropout: float = Field(0.5, ge=0.0, lt=1.0)  # in the ASPP; the noise of the noisy student
+    drop_path: float = Field(0.1, ge=0.0, lt=1.0)  # ResNets only
+    align_corners: bool = False  # author code: true
+
+
+class TrainerConfig(Section):
+    epochs: int = Field(100, ge=1)
+    last_epochs: int = Field(150, ge=1)  # the last cycle trains longer (Table 1)
+    iterations_per_epoch: int = Field(50, ge=1)  # labelled images only (cycle 0)
+    joint_iterations_per_epoch: int = Field(100, ge=1)  # labelled and pseudo-labelled images
+    batch_labelled_only: int = Field(4, ge=1)
+    batch_labelled: int = Field(2, ge=1)
+    batch_unlabelled: int = Field(4, ge=1)
+    lr: float = Field(1e-2, gt=0.0)
+    head_lr_multiplier: float = Field(1.0, gt=0.0)  # author code: 10
+    momentum: float = Field(0.9, ge=0.0, lt=1.0)  # Nesterov; author code
+    weight_decay: float = Field(1e-4, ge=0.0)
+    poly_power: float = Field(0.9, ge=0.0)  # author code
+    ce_reduction: Literal["all", "valid"] = "all"  # author code: the mean is over ignored pixels too
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    workers: int = Field(-1, ge=-1)  # processes that augment; -1: none on the CPU, up to 8 beside a GPU
+    checkpoint_every: int = Field(500, ge=1)  # steps
+    keep_checkpoints: int = Field(2, ge=1)
+
+
+class AugmentConfig(Section):
+    """Weak: scale, crop, flip. Strong: blur or jitter, then CutOut. Probabilities and ranges are the author code's."""
+
+    scale_min: float = Field(0.5, gt=0.0)
+    scale_max: float = Field(2.0, gt=0.0)
+    flip: Fraction = Field(0.5, ge=0.0, le=1.0)
+    blur: Fraction = Field(0.5, ge=0.0, le=1.0)
+    blur_sigma_min: float = Field(0.25, gt=0.0)
+    blur_sigma_max: float = Field(1.25, gt=0.0)
+    jitter: Fraction = Field(0.5, ge=0.0, le=1.0)  # only where the image was not blurred
+    brightness: float = Field(0.8, ge=0.0)
+    contrast: float = Field(0.8, ge=0.0)
+    saturation: float = Field(0.8, ge=0.0)
+    hue: float = Field(0.2, ge=0.0, le=0.5)
+    grey: Fraction = Field(0.75, ge=0.0, le=1.0)  # only where the image was jittered
+    cutout: Fraction = Field(0.5, ge=0.0, le=1.0)
+    cutout_pixels: int = Field(50, ge=1)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> AugmentConfig:
+        if self.scale_min > self.scale_max:
+            raise ValueError(f"scale_min {self.scale_min} is larger than scale_max {self.scale_max}")
+        if self.blur_sigma_min > self.blur_sigma_max:
+            raise ValueError(
+                f"blur_sigma_min {self.blur_sigma_min} is larger than blur_sigma_max {self.blur_sigma_max}"
+            )
+        return self
+
+
+class ReCoConfig(Section):
+    """Regional contrast (Eq. 1). The paper gives no values; these are the author code's."""
+
+    weight: float = Field(1.0, ge=0.0)
+    temperature: float = Field(0.5, gt=0.0)
+    strong_threshold: float = Field(0.95, gt=0.0, le=1.0)
+    num_queries: int = Field(128, ge=1)
+    num_negatives: int = Field(256, ge=1)
+
+
+class PseudoConfig(Section):
+    threshold: float = Field(0.7, ge=0.0, le=1.0)
+    scales: tuple[float, ...] = (1.0,)  # author code: (1.0, 2.0, 0.5)
+    average: Literal["logits", "probabilities"] = "logits"  # over the scales
+
+    @model_validator(mode="after")
+    def _scales(self) -> PseudoConfig:
+        if not self.scales or any(not 0.1 <= scale <= 4.0 for scale in self.scales):
+            raise ValueError(f"scales {list(self.scales)} must be one or more numbers from 0.1 to 4")
+        return self
+
+
+class AcquisitionConfig(Section):
+    metric: Metric = "entropy"
+    strategy: Strategy = "per-image"
+    region_height: int = Field(30, ge=1)  # pixels of the network's input
+    region_width: int = Field(30, ge=1)
+    regions_per_image: int = Field(4, ge=0)
+    budget_pixels: int = Field(
+        0, ge=0
+    )  # original pixels a cycle, for all strategies but per-image; 0: as per-image would ask
+    exclude_ring: bool = False  # author code: true, the outer cells are never asked
+    labelled_pixels: Literal["zero", "exclude"] = "zero"  # "exclude": a cell's mean is over its unlabelled pixels
+
+
+class ScorerConfig(Section):
+    engine: EngineName = "auto"
+    batch_size: int = Field(4, ge=1)
+    threads: int = Field(0, ge=0)  # 0: all cores
+    shard_images: int = Field(256, ge=1)
+
+
+class ExportConfig(Section):
+    """The parity gate between the trained network and what is exported."""
+
+    probe_images: int = Field(16, ge=1)
+    max_entropy_error: float = Field(2e-3, gt=0.0)
+    min_label_agreement: float = Field(0.999, gt=0.0, le=1.0)
+    min_topk_overlap: float = Field(0.98, gt=0.0, le=1.0)
+
+
+class Config(Section):
+    run: RunConfig = RunConfig()
+    data: DataConfig = DataConfig()
+    scenes: ScenesConfig = ScenesConfig()
+    model: ModelConfig = ModelConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    augment: AugmentConfig = AugmentConfig()
+    reco: ReCoConfig = ReCoConfig()
+    pseudo: PseudoConfig = PseudoConfig()
+    acquisition: AcquisitionConfig = AcquisitionConfig()
+    scorer: ScorerConfig = ScorerConfig()
+    export: ExportConfig = ExportConfig()
+
+    @model_validator(mode="after")
+    def _regions_fit(self) -> Config:
+        region, data = self.acquisition, self.data
+        if region.region_height > data.height or region.region_width > data.width:
+            raise ValueError(
+                f"acquisition regions of {region.region_height} x {region.region_width} pixels are larger than the "
+                f"network's input, data.height x data.width = {data.height} x {data.width}"
+            )
+        return self
+
+
+# Settings of the machine or of the length of the run: they may differ when a run is continued.
+FREE_ON_RESUME = frozenset(
+    {
+        "run.cycles",
+        "data.root",
+        "scorer.engine",
+        "scorer.batch_size",
+        "scorer.threads",
+        "trainer.workers",
+        "trainer.checkpoint_every",
+        "trainer.keep_checkpoints",
+    }
+)
+
+_SMALL: dict[str, dict[str, Any]] = {
+    "data": {"adapter": "camvid", "height": 180, "width": 240},
+    "model": {"weights": "none"},
+    "augment": {"cutout_pixels": 25},
+    "acquisition": {"region_height": 15, "region_width": 15},
+}
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "demo": {
+        "run": {"cycles": 3},
+        "data": {"adapter": "scenes", "height": 96, "width": 128},
+        "model": {"weights": "none", "representation_dim": 64},
+        "trainer": {
+            "epochs": 10,
+            "last_epochs": 10,
+            "iterations_per_epoch": 20,
+            "joint_iterations_per_epoch": 20,
+            "lr": 0.05,
+        },
+        "augment": {"cutout_pixels": 16},
+        "reco": {"num_queries": 64, "num_negatives": 64},
+        "acquisition": {"region_height": 8, "region_width": 8},
+    },
+    "camvid": {"data": {"adapter": "camvid"}},
+    "camvid-small": _SMALL,
+    "cityscapes": {
+        "run": {"cycles": 5},
+        "data": {"adapter": "cityscapes", "height": 688, "width": 688, "test_split": "val"},
+        "trainer": {"last_epochs": 200, "iterations_per_epoch": 100, "joint_iterations_per_epoch": 300},
+        "acquisition": {"region_height": 43, "region_width": 43},
+    },
+}
+
+PRESET_NOTES = {
+    "demo": "embedded street scenes, no downloads, a few minutes on two cores",
+    "camvid": "CamVid 360x480, the paper's Table 1: 10 % labelled, 4 regions of 30x30 an image, 2 trainings",
+    "camvid-small": "CamVid at 180x240 from random weights, under 45 minutes on two cores",
+    "cityscapes": "Cityscapes squashed to 688x688, the paper's Table 1: 10 % labelled, 4 regions of 43x43, 5 trainings",
+}
+
+
+def resolve(preset: str | None = None, file: Path | None = None, overrides: Iterable[str] = ()) -> Config:
+    """Build the configuration of a run.
+
+    Parameters
+    ----------
+    preset : a name of `PRESETS`, or None for the plain defaults.
+    file : a TOML file with the same sections.
+    overrides : `section.key=value` strings; the value is read as TOML, and as a string where that fails.
+
+    Raises
+    ------
+    ConfigError : unknown preset, section or key (with the nearest valid name, file and line), or a bad value.
+    """
+    tree: dict[str, dict[str, Any]] = {}
+    if preset is not None:
+        if preset not in PRESETS:
+            raise ConfigError(
+                f"Unknown preset {preset!r}{_nearest(preset, PRESETS)}.", remedy=f"Presets: {', '.join(PRESETS)}."
+            )
+        _merge(tree, PRESETS[preset])
+    if file is not None:
+        _merge(tree, _read_toml(file))
+    for override in overrides:
+        _merge(tree, _parse_override(override))
+    return _validate(tree, str(file) if file else "command line")
+
+
+def load(path: Path) -> Config:
+    """Read a complete configuration written by `dump`. Raises ConfigError."""
+    return _validate(_read_toml(path), str(path))
+
+
+def dump(config: Config) -> str:
+    """The configuration as TOML, every key present, in the order of the classes."""
+    lines: list[str] = []
+    for section, values in config.model_dump(mode="json").items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {_toml_value(value)}" for key, value in values.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def fingerprint(config: Config) -> str:
+    """sha256 over every setting that may change results (not those of `FREE_ON_RESUME`)."""
+    kept = {key: value for key, value in flatten(config).items() if key not in FREE_ON_RESUME}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """`{"section.key": value}` with JSON values."""
+    tree = config.model_dump(mode="json")
+    return {f"{section}.{key}": value for section, values in tree.items() for key, value in values.items()}
+
+
+def changes(stored: Config, given: Config) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ and may not: `{"section.key": (stored, given)}`."""
+    old, new = flatten(stored), flatten(given)
+    return {key: (old[key], new[key]) for key in old if old[key] != new[key] and key not in FREE_ON_RESUME}
+
+
+def set_values(config: Config, overrides: Iterable[str]) -> Config:
+    """A copy with `section.key=value` applied. Raises ConfigError."""
+    tree = config.model_dump(mode="json")
+    for override in overrides:
+        _merge(tree, _parse_override(override))
+    return _validate(tree, "command line")
+
+
+def _merge(tree: dict[str, dict[str, Any]], more: Mapping[str, Any]) -> None:
+    for section, values in more.items():
+        if isinstance(values, Mapping):
+            tree.setdefault(section, {}).update(values)
+        else:
+            tree[section] = values
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"Cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+
+
+def _parse_override(override: str) -> dict[str, dict[str, Any]]:
+    name, equals, text = override.partition("=")
+    section, dot, key = name.partition(".")
+    if not (equals and dot and key):
+        raise ConfigError(f"{override!r} is not of the form section.key=value.", remedy="For example trainer.lr=0.02.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word such as data.adapter=voc
+    return {section: {key: value}}
+
+
+def _validate(tree: Mapping[str, Any], source: str) -> Config:
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise _explain(error, source) from error
+
+
+def _explain(error: ValidationError, source: str) -> ConfigError:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    name = ".".join(location)
+    line = _line_of(source, location)
+    where = f"{source}:{line}" if line else source
+    if first["type"] == "extra_forbidden":
+        kind = "section" if len(location) == 1 else "key"
+        candidates = list(Config.model_fields) if len(location) == 1 else _names()
+        return ConfigError(
+            f"{where}: unknown {kind} {name}{_nearest(name, candidates)}.", remedy="`s4al presets demo` lists all keys."
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    prefix = f"{where}: {name}: " if name else f"{where}: "
+    given = f" (given: {first['input']!r})" if name else ""
+    return ConfigError(f"{prefix}{message}{given}.")
+
+
+def _names() -> list[str]:
+    return list(flatten(Config()))
+
+
+def _nearest(name: str, candidates: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.4)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _line_of(source: str, location: list[str]) -> int:
+    """Line of a key in a TOML file, 0 where there is no such file; TOML parsers give no positions after parsing."""
+    path = Path(source)
+    if not path.is_file():
+        return 0
+    section, key = location[0], location[1] if len(location) > 1 else None
+    current = ""
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        stripped = text.strip()
+        if stripped.startswith("["):
+            current = stripped.strip("[] ")
+            if key is None and current == section:
+                return number
+        elif current == section and key is not None and stripped.partition("=")[0].strip().strip('"') == key:
+            return number
+        elif not current and stripped.partition("=")[0].strip() in (section, ".".join(location)):
+            return number
+    return 0
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    return repr(value)
+
+
+METRICS: tuple[str, ...] = get_args(Metric)
+STRATEGIES: tuple[str, ...] = get_args(Strategy)

@@ -1,0 +1,127 @@
+"""The export stage: checkpoint -> gate -> `cycles/NNN/export/`, and a file on request."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4al import files
+from s4al.cache import ImageCache
+from s4al.errors import EngineError
+from s4al.export.onnx_export import Precision, export_onnx
+from s4al.export.parity import Parity, check_parity, measure_parity, report
+from s4al.export.scoring_network import STRIDE, ScoringNetwork, scoring_network
+from s4al.scorer.engines import OrtEngine, TorchEngine
+from s4al.scorer.model_card import ModelCard
+from s4al.state import Run
+from s4al.watch import Watch
+
+MODEL, PARITY = "model.onnx", "parity.json"
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    path: Path
+    parity: Parity
+    bytes: int
+    seconds: float
+
+
+def export_cycle(run: Run, cycle: int, *, watch: Watch) -> Path:
+    """Export the network of a cycle and commit `export/{model.onnx, parity.json}`; nothing to do where it is committed.
+
+    Returns the model's path.
+
+    Raises
+    ------
+    EngineError : torch cannot export the network, or the exported one disagrees with it.
+    RunStateError, StorageError.
+    """
+    folder = run.stage(cycle, "export")
+    if run.is_committed(cycle, "export"):
+        return folder / MODEL
+    watch.progress(f"cycle {cycle} export", 0, 2)
+    network = scoring_network(run, cycle)
+    card = make_card(run, cycle, network)
+    model = export_onnx(network, card)
+    watch.progress(f"cycle {cycle} export", 1, 2)
+    parity, ids, engine = _gate(run, network, card, model, "The exported model")
+    with run.commit(cycle, "export") as temporary:
+        (temporary / MODEL).write_bytes(model)
+        (temporary / PARITY).write_bytes(files.json_bytes(report(parity, run.config.export, ids, engine)))
+    watch.progress(f"cycle {cycle} export", 2, 2)
+    return folder / MODEL
+
+
+def export_file(run: Run, cycle: int, *, format: str, precision: Precision, out: Path, watch: Watch) -> ExportResult:
+    """Write the network of a trained cycle to `out`, in either precision, through the same gate.
+
+    Raises
+    ------
+    EngineError : TensorRT was asked for, torch cannot export the network, or the exported one disagrees with it.
+    RunStateError, StorageError.
+    """
+    if format != "onnx":
+        raise EngineError(
+            f"The format {format!r} is not part of this version of s4al: it needs the TensorRT engine.",
+            kept="Nothing was written.",
+            remedy="Use --format onnx; any TensorRT builds a plan from that file.",
+        )
+    started = time.monotonic()
+    network = scoring_network(run, cycle)
+    card = make_card(run, cycle, network)
+    model = export_onnx(network, card, precision)
+    parity, _, _ = _gate(run, network, card, model, f"The {precision} model")
+    with files.storage_errors(f"writing {out}", kept="The run is unchanged."):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomic(out, model)
+    return ExportResult(out, parity, len(model), time.monotonic() - started)
+
+
+def make_card(run: Run, cycle: int, network: ScoringNetwork) -> ModelCard:
+    """What the exported file says about itself. Raises RunStateError where the cycle is not trained."""
+    grid, manifest = run.grid, files.read_manifest(run.stage(cycle, "train"))
+    weights = [
+        entry["sha256"] for name, entry in sorted(manifest["files"].items()) if name.endswith("model.safetensors")
+    ]
+    return ModelCard(
+        class_names=tuple(run.class_names),
+        height=grid.height,
+        width=grid.width,
+        region_height=grid.region_height,
+        region_width=grid.region_width,
+        stride=STRIDE,
+        align_corners=network.align_corners,
+        run=manifest["config"],
+        cycle=cycle,
+        weights_sha256=weights[-1],
+    )
+
+
+def _gate(
+    run: Run, network: ScoringNetwork, card: ModelCard, model: bytes, what: str
+) -> tuple[Parity, list[str], OrtEngine]:
+    config = run.config
+    threads = config.scorer.threads or os.cpu_count() or 1
+    reference = TorchEngine(lambda: network, card, batch_size=1, threads=threads)
+    candidate = OrtEngine(model, card, batch_size=1, threads=threads)
+    with ImageCache.open(run.cache / "train") as cache:
+        indices = probe_rows(len(cache), config.export.probe_images)
+        images = (cache.read(int(index)) for index in indices)
+        acquisition = config.acquisition
+        parity = measure_parity(
+            reference, candidate, images, metric=acquisition.metric, top_k=acquisition.regions_per_image
+        )
+        ids = [cache.ids[index] for index in indices]
+    check_parity(parity, config.export, what)
+    return parity, ids, candidate
+
+
+def probe_rows(count: int, wanted: int) -> NDArray[np.int64]:
+    """Up to `wanted` rows of `count`, evenly spread from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(np.int64))

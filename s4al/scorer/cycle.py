@@ -1,0 +1,301 @@
+"""Scoring the pool of a run's cycle: shards as units of work, committed one by one, then assembled into two stages.
+
+    cycles/NNN/.work-score/shard-00000/{scores.parquet, masks.npy}     pieces, each committed on its own
+    cycles/NNN/pseudo/{masks.npy, cache.json}                          read with ImageCache.open(folder, "masks")
+    cycles/NNN/score/{shard-00000.parquet, ..., quarantine.parquet}
+
+A kill costs at most the shard it happened in; the folders come out byte for byte the same.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from numpy.lib import format as npy_format
+
+from s4al import files
+from s4al.cache import DESCRIPTION, ImageCache
+from s4al.config import EngineName
+from s4al.data import Pool, Row, load_pool
+from s4al.errors import EngineError, RunStateError
+from s4al.scorer.engines import Engine, LoadNetwork, open_engine
+from s4al.scorer.model_card import check_fits
+from s4al.scorer.pipeline import ScoredBatch, Span, score_batches, spans
+from s4al.scorer.table import ScoreRows, quarantine_table
+from s4al.state import Run
+from s4al.watch import Watch
+
+_SCORES, _MASKS = "scores.parquet", "masks.npy"
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What `s4al score --json` prints. `seconds` and `images_per_s` are of this call; None where it scored nothing."""
+
+    images: int
+    quarantined: int
+    seconds: float
+    images_per_s: float | None
+    engine: str
+    provider: str
+    out: Path
+
+
+def open_run_engine(
+    run: Run,
+    cycle: int,
+    *,
+    engine: EngineName | None = None,
+    device: str = "auto",
+    load_network: LoadNetwork | None = None,
+    watch: Watch,
+) -> Engine:
+    """The engine for a cycle's exported model, checked against its manifest and the run.
+
+    Raises RunStateError where there is no export or it is damaged, EngineError where no engine serves.
+    """
+    config = run.config
+    opened = open_engine(
+        engine or config.scorer.engine,
+        run.read_stage(cycle, "export") / "model.onnx",
+        batch_size=config.scorer.batch_size,
+        threads=config.scorer.threads,
+        device=device,
+        load_network=load_network,
+        watch=watch,
+    )
+    check_fits(opened.card, run.grid, run.class_names)
+    return opened
+
+
+def score_cycle(
+    run: Run,
+    cycle: int,
+    *,
+    engine: EngineName | None = None,
+    device: str = "auto",
+    load_network: LoadNetwork | None = None,
+    watch: Watch,
+) -> ScoreResult:
+    """Score every image of the pool that is not wholly labelled; commit `pseudo/`, then `score/`.
+
+    Parameters
+    ----------
+    engine : None for the run's.
+    device : cpu or cuda; auto is the CPU.
+    load_network : for the torch engine; see `open_engine`.
+
+    Raises
+    ------
+    NumericsError : the network's output is not finite; names the images.
+    EngineError, RunStateError, StorageError; Interrupted between batches, finished shards kept.
+    """
+    if run.is_committed(cycle, "score"):
+        shutil.rmtree(run.cycle(cycle) / ".work-score", ignore_errors=True)  # a kill between commit and tidying
+        return _committed_result(run, cycle)
+    pool = load_pool(run.pool_file)
+    opened = open_run_engine(run, cycle, engine=engine, device=device, load_network=load_network, watch=watch)
+    with (
+        ImageCache.open(run.cache / "train") as cache,
+        files.storage_errors(f"scoring cycle {cycle} in {run.root}", kept="Finished shards are kept."),
+    ):
+        job = _Job(run, cycle, pool, cache, opened, watch)
+        scored, seconds = job.score_missing_shards()
+        job.commit()
+    rate = scored / seconds if scored else None
+    figures: dict[str, Any] = {"images_per_s": rate} if rate else {}
+    run.add_seconds(cycle, "score", seconds, images=len(job.rows), engine=opened.name, **figures)
+    quarantined = len(_set_aside(pool))
+    return ScoreResult(
+        len(job.rows), quarantined, seconds, rate, opened.name, opened.provider, run.stage(cycle, "score")
+    )
+
+
+def _committed_result(run: Run, cycle: int) -> ScoreResult:
+    folder = run.stage(cycle, "score")
+    about = files.read_manifest(folder)
+    return ScoreResult(about["images"], about["quarantined"], 0.0, None, about["engine"], about["provider"], folder)
+
+
+def _set_aside(pool: Pool) -> list[Row]:
+    return [row for row in pool.quarantined if row.split == "train"]
+
+
+class _Job:
+    """One cycle's scoring: which images, in which shards, by which engine.
+
+    Attributes
+    ----------
+    rows : of the training cache, those that are not wholly labelled, ascending.
+    """
+
+    def __init__(self, run: Run, cycle: int, pool: Pool, cache: ImageCache, engine: Engine, watch: Watch) -> None:
+        self.run, self.cycle, self.pool, self.cache, self.engine, self.watch = run, cycle, pool, cache, engine, watch
+        train = pool.train
+        if cache.ids != train.ids:
+            raise RunStateError(f"The cache {run.cache / 'train'} does not hold the images of {run.pool_file}.")
+        whole: set[str] = set()
+        self.labelled: dict[str, list[int]] = {}
+        for region in run.labelled_regions(cycle):
+            if region.region < 0:
+                whole.add(region.image)
+            else:
+                self.labelled.setdefault(region.image, []).append(region.region)
+        self.rows = [row for row, image in enumerate(train.ids) if image not in whole]
+        self.ids = [train.ids[row] for row in self.rows]
+        self.sizes = [(train.rows[row].height, train.rows[row].width) for row in self.rows]
+        step = run.config.scorer.shard_images
+        self.shards = [range(start, min(start + step, len(self.rows))) for start in range(0, len(self.rows), step)]
+        self._check_same_engine()
+        self.work = self._open_work()
+
+    # ------------------------------------------------------------------------------------------------- pieces
+
+    def _open_work(self) -> Path:
+        """The work folder; shards of another engine or batch size are dropped, one folder holds one engine's scores."""
+        work = self.run.work_folder(self.cycle, "score")
+        mark, wanted = work / "engine.json", self._about_engine()
+        found = json.loads(mark.read_bytes()) if mark.is_file() else None
+        pieces = sorted(work.glob("shard-*"))
+        if found != wanted:
+            if pieces:
+                self.watch.note(f"Scoring starts again: {len(pieces)} shards were scored with {_engine_line(found)}.")
+            for piece in pieces:
+                shutil.rmtree(piece)
+            files.write_json(mark, wanted)
+        return work
+
+    def _about_engine(self) -> dict[str, Any]:
+        return {"engine": self.engine.name, "provider": self.engine.provider, "batch_size": self.engine.batch_size}
+
+    def _piece(self, shard: int) -> Path:
+        return self.work / f"shard-{shard:05d}"
+
+    def _is_sound(self, shard: int) -> bool:
+        piece = self._piece(shard)
+        if not piece.exists():
+            return False
+        try:
+            files.verify_folder(piece)
+        except RunStateError as error:
+            self.watch.note(f"Scored again: {error.what}")
+            shutil.rmtree(piece)
+            return False
+        return True
+
+    def score_missing_shards(self) -> tuple[int, float]:
+        """Returns images scored and seconds."""
+        missing = [shard for shard in range(len(self.shards)) if not self._is_sound(shard)]
+        if missing and len(missing) < len(self.shards):
+            sound = len(self.shards) - len(missing)
+            self.watch.note(f"Cycle {self.cycle}: scoring resumed, {sound} of {len(self.shards)} shards were done.")
+        done = len(self.rows) - sum(len(self.shards[shard]) for shard in missing)
+        started, first = time.monotonic(), done
+        ranges = (self.shards[shard] for shard in missing)
+        batches = (span for shard in ranges for span in spans(shard.start, shard.stop, self.engine.batch_size))
+        config = self.run.config
+        scored = score_batches(
+            lambda start, out: self.cache.read_rows(self.rows[start : start + len(out)], out),
+            batches,
+            self.engine,
+            ids=self.ids,
+            labelled_regions=lambda index: self.labelled.get(self.ids[index], ()),
+            labelled_pixels=config.acquisition.labelled_pixels,
+            confidence_threshold=config.pseudo.threshold,
+        )
+        with closing(scored):
+            for shard in missing:
+                with self._writing(shard) as piece:
+                    while piece.missing:
+                        self.watch.stop_here()
+                        batch = next(scored)
+                        piece.add(batch)
+                        done += batch.span.count
+                        rate = (done - first) / (time.monotonic() - started)
+                        self.watch.progress(f"cycle {self.cycle} score", done, len(self.rows), images_per_s=rate)
+        return done - first, time.monotonic() - started
+
+    @contextmanager
+    def _writing(self, shard: int) -> Iterator[_Piece]:
+        with files.commit_folder(self._piece(shard)) as folder, (folder / _MASKS).open("wb") as stream:
+            _write_header(stream, len(self.shards[shard]), self.run)
+            piece = _Piece(self, len(self.shards[shard]), stream)
+            yield piece
+            stream.flush()
+            files.write_table(folder / _SCORES, piece.rows.table())
+
+    # ------------------------------------------------------------------------------------------------- commit
+
+    def commit(self) -> None:
+        """Assemble the pieces: `pseudo/` first, so that a committed `score/` means that both are there."""
+        about = self._about_engine()
+        aside = _set_aside(self.pool)
+        if not self.run.is_committed(self.cycle, "pseudo"):
+            with self.run.commit(self.cycle, "pseudo", **about, images=len(self.rows)) as folder:
+                self._write_pseudo(folder)
+        with self.run.commit(self.cycle, "score", **about, images=len(self.rows), quarantined=len(aside)) as folder:
+            for shard in range(len(self.shards)):
+                shutil.copyfile(self._piece(shard) / _SCORES, folder / f"shard-{shard:05d}.parquet")
+            rows = [(row.id, row.image, row.reason) for row in aside]
+            files.write_table(folder / "quarantine.parquet", quarantine_table(rows))
+        shutil.rmtree(self.work)
+
+    def _write_pseudo(self, folder: Path) -> None:
+        data = self.run.config.data
+        with (folder / _MASKS).open("wb") as stream:
+            offset = _write_header(stream, len(self.rows), self.run)
+            for shard in range(len(self.shards)):
+                with (self._piece(shard) / _MASKS).open("rb") as piece:
+                    piece.seek(offset)
+                    shutil.copyfileobj(piece, stream, 2**20)
+        about = {"height": data.height, "width": data.width, "recipe": "confident predictions", "ids": self.ids}
+        (folder / DESCRIPTION).write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
+
+    def _check_same_engine(self) -> None:
+        """A kill between the two commits must not leave pseudo-labels of one engine beside scores of another."""
+        if not self.run.is_committed(self.cycle, "pseudo"):
+            return
+        made = files.read_manifest(self.run.stage(self.cycle, "pseudo"))
+        if any(made[key] != value for key, value in self._about_engine().items()):
+            raise EngineError(
+                f"The pseudo-labels of cycle {self.cycle} were made with {_engine_line(made)}, "
+                f"not with {_engine_line(self._about_engine())}.",
+                kept="They are kept.",
+                remedy="Score with that engine and batch size, or delete the pseudo folder of the cycle.",
+            )
+
+
+class _Piece:
+    """One shard while it is being scored."""
+
+    def __init__(self, job: _Job, images: int, masks: BinaryIO) -> None:
+        self._job, self._masks = job, masks
+        self.missing = images
+        self.rows = ScoreRows(job.run.grid)
+
+    def add(self, batch: ScoredBatch) -> None:
+        span: Span = batch.span
+        assert span.count <= self.missing, "batches do not cross shards"
+        for slot in range(span.count):
+            index = span.first + slot
+            self.rows.add(self._job.ids[index], self._job.sizes[index], batch.scores, slot, batch.predicted_NR[slot])
+        self._masks.write(batch.scores.label_NHW.data)
+        self.missing -= span.count
+
+
+def _write_header(stream: BinaryIO, count: int, run: Run) -> int:
+    """The .npy header of `count` label maps; its length, the same for every count."""
+    shape = (count, run.config.data.height, run.config.data.width)
+    npy_format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return stream.tell()
+
+
+def _engine_line(about: dict[str, Any] | None) -> str:
+    return f"{about['engine']} ({about['provider']}, batch {about['batch_size']})" if about else "another engine"

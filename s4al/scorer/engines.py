@@ -1,0 +1,172 @@
+"""Engines run the exported network: uint8 RGB in, logits at the network's stride out, one fixed batch size.
+
+    ort     ONNX Runtime; the default, and the fastest on a CPU
+    torch   the network itself, handed in from above: the scorer knows no trainer
+    trt     TensorRT; not built yet
+
+`auto` takes the first that works and says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4al.config import EngineName
+from s4al.errors import EngineError
+from s4al.scorer.model_card import INPUT, OUTPUT, ModelCard, read_model
+from s4al.watch import Watch
+
+if TYPE_CHECKING:
+    import torch
+
+# Makes the module that export traces: uint8 (N, H, W, 3) -> logits. `export.scoring_network` is one.
+LoadNetwork = Callable[[], "torch.nn.Module"]
+
+_AUTO = ("ort", "torch")
+
+
+class Engine(Protocol):
+    """A loaded network.
+
+    Attributes
+    ----------
+    name : ort, torch or trt.
+    provider : who computes inside, as a person would look it up ("CPUExecutionProvider", "torch cpu").
+    batch_size : of every call: results may depend on it in the last bits, so the caller pads.
+    """
+
+    name: str
+    provider: str
+    batch_size: int
+    threads: int
+    card: ModelCard
+
+    def run(self, image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+        """uint8 (batch_size, H, W, 3) -> float16 or float32 (batch_size, C, h, w), C-contiguous, not reused."""
+        ...
+
+
+def open_engine(
+    name: EngineName,
+    model: Path,
+    *,
+    batch_size: int,
+    threads: int = 0,
+    device: str = "cpu",
+    load_network: LoadNetwork | None = None,
+    watch: Watch | None = None,
+) -> Engine:
+    """Load an exported model.
+
+    Parameters
+    ----------
+    threads : 0 for all cores.
+    device : cpu, cuda or cuda:N; auto is the CPU.
+    load_network : needed by the torch engine, and for `auto` to fall back to it.
+
+    Raises
+    ------
+    EngineError : the model cannot be used, or no engine serves it; says what is missing.
+    """
+    watch, device = watch or Watch(), "cpu" if device == "auto" else device
+    data, card = read_model(model)
+    threads = threads or os.cpu_count() or 1
+    if name == "trt":
+        raise EngineError(
+            "The TensorRT engine is not part of this version of s4al.",
+            kept="Nothing was changed.",
+            remedy="Use --engine ort, torch or auto.",
+        )
+    refusals: list[str] = []
+    for candidate in _AUTO if name == "auto" else (name,):
+        try:
+            if candidate == "ort":
+                engine: Engine = OrtEngine(data, card, batch_size=batch_size, threads=threads, device=device)
+            else:
+                engine = TorchEngine(load_network, card, batch_size=batch_size, threads=threads, device=device)
+        except EngineError as error:
+            refusals.append(f"{candidate}: {error.what}")
+            continue
+        chosen = f"engine {engine.name} ({engine.provider})"
+        watch.note(" ".join([f"{chosen}; could not be used:", *refusals]) if refusals else chosen)
+        return engine
+    raise EngineError(
+        f"No engine can run {model.name} on {device}. {' '.join(refusals)}",
+        remedy="Install what is missing, or name another --engine.",
+    )
+
+
+class OrtEngine:
+    """ONNX Runtime. On the CPU the same model, batch size and number of threads give the same bytes."""
+
+    name = "ort"
+
+    def __init__(self, model: bytes, card: ModelCard, *, batch_size: int, threads: int, device: str = "cpu") -> None:
+        try:
+            import onnxruntime as ort
+        except ImportError as error:
+            raise EngineError(f"ONNX Runtime cannot be imported ({error}).", remedy="Install onnxruntime.") from error
+        provider = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
+        if provider not in ort.get_available_providers():
+            raise EngineError(
+                f"This ONNX Runtime has no {provider}.", remedy="Install onnxruntime-gpu, or use --device cpu."
+            )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.use_deterministic_compute = True
+        options.log_severity_level = 3
+        # Workers that spin while they wait would take the cores from the kernel that runs between two batches.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            where = {"device_id": device.partition(":")[2] or "0"} if device != "cpu" else {}
+            self._session = ort.InferenceSession(model, options, providers=[(provider, where)])
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime refuses the model: {' '.join(str(error).split())[:300]}") from error
+        self.provider = self._session.get_providers()[0]
+        if self.provider != provider:
+            raise EngineError(
+                f"ONNX Runtime could not start {provider} and fell back to {self.provider}.", remedy="Use --device cpu."
+            )
+        self.card, self.batch_size, self.threads = card, batch_size, threads
+
+    def run(self, image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+        assert len(image_NHWC) == self.batch_size, (len(image_NHWC), self.batch_size)
+        return self._session.run([OUTPUT], {INPUT: image_NHWC})[0]
+
+
+class TorchEngine:
+    """The network in torch, in the precision it is handed over in."""
+
+    name = "torch"
+
+    def __init__(
+        self, load_network: LoadNetwork | None, card: ModelCard, *, batch_size: int, threads: int, device: str = "cpu"
+    ) -> None:
+        if load_network is None:
+            raise EngineError(
+                "The torch engine needs the network, and only an ONNX file is at hand.", remedy="Use --engine ort."
+            )
+        import torch
+
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise EngineError("torch sees no CUDA device.", remedy="Use --device cpu.")
+        if device == "cpu":
+            torch.set_num_threads(threads)
+        self._torch, self._device = torch, torch.device(device)
+        self._network = load_network().eval().to(self._device)
+        self.provider = f"torch {device}"
+        self.card, self.batch_size, self.threads = card, batch_size, threads
+
+    def run(self, image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+        assert len(image_NHWC) == self.batch_size, (len(image_NHWC), self.batch_size)
+        with self._torch.inference_mode():
+            logits = self._network(self._torch.from_numpy(image_NHWC).to(self._device))
+        return logits.contiguous().cpu().numpy()

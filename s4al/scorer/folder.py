@@ -1,0 +1,135 @@
+"""Scoring any folder of images with an exported model: no masks, no pool, no run needed.
+
+OUT/{scores.parquet, quarantine.parquet, manifest.json}
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4al import files
+from s4al.adapters import Record, open_images
+from s4al.errors import DataError, ImageError, RunStateError
+from s4al.images import load_image, resize_image
+from s4al.scorer.cycle import ScoreResult
+from s4al.scorer.engines import Engine
+from s4al.scorer.pipeline import score_batches, spans
+from s4al.scorer.table import ScoreRows, quarantine_table
+from s4al.watch import Watch
+
+_ROW_GROUP_IMAGES = 256  # bounds what waits to be written
+_MAX_WORKERS = 16  # each may hold one picture of max_megapixels
+
+
+def score_folder(images: Path, engine: Engine, out: Path, *, max_megapixels: float, watch: Watch) -> ScoreResult:
+    """Score every JPEG and PNG below `images`; those that cannot be read are set aside with the reason.
+
+    Decoding runs ahead of the network in a few threads. `out` appears whole or not at all.
+
+    Raises
+    ------
+    DataError : no folder, or no images in it.
+    RunStateError : `out` exists.
+    NumericsError, StorageError; Interrupted between batches, nothing kept.
+    """
+    if not images.is_dir():
+        raise DataError(f"The folder {images} does not exist.", remedy="Check --images.")
+    if out.exists():
+        raise RunStateError(f"{out} exists.", kept="It was not changed.", remedy="Name a new folder with --out.")
+    started = time.monotonic()
+    records = open_images(images, engine.card.class_names).records
+    about = {
+        "engine": engine.name,
+        "provider": engine.provider,
+        "batch_size": engine.batch_size,
+        "weights_sha256": engine.card.weights_sha256,
+        "run": engine.card.run,
+        "cycle": engine.card.cycle,
+    }
+    with files.storage_errors(f"writing {out}", kept=""), files.commit_folder(out, about) as folder:
+        decoder = _Decoder(images, records, (engine.card.height, engine.card.width), max_megapixels)
+        _write_scores(folder / "scores.parquet", records, decoder, engine, watch)
+        aside = [(records[index].id, decoder.name(index), reason) for index, reason in sorted(decoder.refused.items())]
+        files.write_table(folder / "quarantine.parquet", quarantine_table(aside))
+    seconds = time.monotonic() - started
+    scored = len(records) - len(aside)
+    return ScoreResult(scored, len(aside), seconds, scored / seconds, engine.name, engine.provider, out)
+
+
+def _write_scores(path: Path, records: Sequence[Record], decoder: _Decoder, engine: Engine, watch: Watch) -> None:
+    import pyarrow.parquet as pq
+
+    rows = ScoreRows(engine.card.grid)
+    schema = rows.table().schema
+    ids = [record.id for record in records]
+    batches = score_batches(decoder.read, spans(0, len(records), engine.batch_size), engine, ids=ids)
+    started = time.monotonic()
+    with (
+        decoder,
+        closing(batches),
+        pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        for batch in batches:
+            watch.stop_here()
+            for slot in range(batch.span.count):
+                index = batch.span.first + slot
+                if index not in decoder.refused:
+                    rows.add(ids[index], decoder.sizes.pop(index), batch.scores, slot, batch.predicted_NR[slot])
+            done = batch.span.first + batch.span.count
+            if len(rows) >= _ROW_GROUP_IMAGES or done == len(records):
+                writer.write_table(rows.table())
+                rows = ScoreRows(engine.card.grid)
+            watch.progress("score", done, len(records), images_per_s=done / (time.monotonic() - started))
+
+
+class _Decoder:
+    """Reads batches of images, a few at a time.
+
+    Attributes
+    ----------
+    refused : index -> why the image cannot be used; its place in the batch is black.
+    sizes : index -> (height, width) of the original, to be taken out by whoever uses it.
+    """
+
+    def __init__(self, root: Path, records: Sequence[Record], size: tuple[int, int], max_megapixels: float) -> None:
+        self._root, self._records, self._size, self._max_megapixels = root, records, size, max_megapixels
+        self._workers = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_WORKERS), thread_name_prefix="s4al-decode")
+        self.refused: dict[int, str] = {}
+        self.sizes: dict[int, tuple[int, int]] = {}
+
+    def __enter__(self) -> _Decoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._workers.shutdown(cancel_futures=True)
+
+    def name(self, index: int) -> str:
+        return self._records[index].image.relative_to(self._root).as_posix()
+
+    def read(self, first: int, out_NHWC: NDArray[np.uint8]) -> None:
+        indices = range(first, first + len(out_NHWC))
+        for slot, image_HWC in enumerate(self._workers.map(self._decode, indices)):
+            out_NHWC[slot] = 0 if image_HWC is None else image_HWC
+
+    def _decode(self, index: int) -> NDArray[np.uint8] | None:
+        name = self.name(index)
+        try:
+            path = files.contained(self._root, name)
+            image = load_image(path, name, max_megapixels=self._max_megapixels)
+        except ImageError as error:
+            self.refused[index] = error.what
+            return None
+        except (DataError, RuntimeError):  # RuntimeError is pathlib's word for links that go round in circles
+            self.refused[index] = f"{name}: a link that leaves the folder or leads nowhere"
+            return None
+        height, width = image.pixels.shape[:2]
+        self.sizes[index] = height, width
+        return resize_image(image.pixels, *self._size)

@@ -1,0 +1,171 @@
+"""Which regions are worth a person's time: the best of each image, of the whole pool, class by class, or at random.
+
+Suffix M: candidate regions, of all images together. Ties are broken by (score, image, region), so the order in which
+shards are read never matters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4al.config import Metric, Strategy
+from s4al.scorer.table import BOX
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Regions that may be asked for, sorted by image id, then region.
+
+    Attributes
+    ----------
+    images : ids, sorted; `image_M` points into them.
+    predicted_M : the class most of the region is predicted as.
+    """
+
+    images: list[str]
+    image_M: NDArray[np.int32]
+    region_M: NDArray[np.int32]
+    box_M4: NDArray[np.int32]
+    score_M: NDArray[np.float32]
+    predicted_M: NDArray[np.int16]
+
+    def __len__(self) -> int:
+        return len(self.image_M)
+
+    @property
+    def pixels(self) -> NDArray[np.int64]:
+        """Original pixels of each region: what it costs."""
+        y0, x0, y1, x1 = self.box_M4.T.astype(np.int64)
+        return (y1 - y0) * (x1 - x0)
+
+
+def find_candidates(
+    tables: Iterable[pa.Table], metric: Metric, excluded_R: NDArray[np.bool_] | None = None
+) -> Candidates:
+    """The regions of score tables that may be asked for.
+
+    Left out: regions that are labelled already (wholly, as all labelled ones are: a region is asked and labelled as
+    one), regions without a pixel of the original, regions marked in `excluded_R`.
+
+    Parameters
+    ----------
+    tables : shards, in any order; only the columns needed are held.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kept: list[pa.Table] = []
+    for table in tables:
+        pixels = pc.multiply(pc.subtract(table["y1"], table["y0"]), pc.subtract(table["x1"], table["x0"]))
+        wanted = pc.and_(pc.greater(pixels, 0), pc.less(table["labelled"], 1.0))
+        if excluded_R is not None:
+            wanted = pc.and_(wanted, pa.array(~excluded_R[table["region"].to_numpy()]))
+        kept.append(table.select(["image", "region", *BOX, metric, "predicted"]).filter(wanted))
+    if not kept:
+        nothing = np.empty(0, np.int32)
+        return Candidates(
+            [], nothing, nothing, np.empty((0, 4), np.int32), np.empty(0, np.float32), np.empty(0, np.int16)
+        )
+    table = pa.concat_tables(kept)
+    coded = pc.dictionary_encode(table["image"]).combine_chunks()
+    names: list[str] = coded.dictionary.to_pylist()
+    order = sorted(range(len(names)), key=names.__getitem__)
+    rank = np.empty(len(names), np.int32)
+    rank[order] = np.arange(len(names), dtype=np.int32)
+    image_M = rank[coded.indices.to_numpy()]
+    region_M = table["region"].to_numpy()
+    sort = np.lexsort((region_M, image_M))
+    return Candidates(
+        [names[index] for index in order],
+        image_M[sort],
+        region_M[sort],
+        np.stack([table[name].to_numpy() for name in BOX], axis=1)[sort],
+        table[metric].to_numpy()[sort],
+        table["predicted"].to_numpy()[sort],
+    )
+
+
+def select(
+    candidates: Candidates, strategy: Strategy, *, regions_per_image: int, budget_pixels: int, seed: Sequence[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Choose regions.
+
+        per-image   the k best of each image, whatever the budget (the paper)
+        global      the best of the pool, until the next one would break the budget
+        balanced    the same, but the class with the fewest pixels so far is served next, by predicted class
+        random      without a budget k of each image, with one the whole pool; the baseline
+
+    Parameters
+    ----------
+    budget_pixels : original pixels; 0 means as many as per-image would take.
+    seed : numbers the random strategy is keyed by, together with the image's id.
+
+    Returns
+    -------
+    indices into `candidates` in the order of choice, and the rank of each, from 0: within its image where the quota is
+    per image, in the pool otherwise.
+    """
+    merit_M = _random_merit(candidates, seed) if strategy == "random" else candidates.score_M
+    per_image, rank = _best_of_each_image(candidates, merit_M, regions_per_image)
+    if strategy == "per-image" or (strategy == "random" and budget_pixels == 0):
+        return per_image, rank
+    budget = budget_pixels or int(candidates.pixels[per_image].sum())
+    if strategy == "balanced":
+        chosen = _balanced(candidates, merit_M, budget)
+    else:
+        order = np.argsort(-merit_M, kind="stable")  # candidates are sorted by image and region, which settles ties
+        chosen = order[: np.searchsorted(np.cumsum(candidates.pixels[order]), budget, side="right")]
+    return chosen, np.arange(len(chosen), dtype=np.int32)
+
+
+def _best_of_each_image(
+    candidates: Candidates, merit_M: NDArray[np.floating], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    order = np.lexsort((candidates.region_M, -merit_M, candidates.image_M))
+    image = candidates.image_M[order]
+    rank = (np.arange(len(order)) - np.searchsorted(image, image, side="left")).astype(np.int32)
+    return order[rank < k], rank[rank < k]
+
+
+def _balanced(candidates: Candidates, merit_M: NDArray[np.floating], budget: int) -> NDArray[np.int64]:
+    """Classes take turns: the one with the fewest pixels so far (then the lowest id) takes its best region.
+
+    A class that has no region left, or whose next one breaks the budget, is out.
+    """
+    pixels_M = candidates.pixels
+    order = np.argsort(-merit_M, kind="stable")
+    waiting = {int(c): iter(order[candidates.predicted_M[order] == c]) for c in np.unique(candidates.predicted_M)}
+    turns = [(0, c) for c in sorted(waiting)]
+    chosen: list[int] = []
+    left = budget
+    while turns:
+        taken, c = heapq.heappop(turns)
+        index = next(waiting[c], None)
+        if index is None or pixels_M[index] > left:
+            continue
+        chosen.append(int(index))
+        left -= int(pixels_M[index])
+        heapq.heappush(turns, (taken + int(pixels_M[index]), c))
+    return np.array(chosen, np.int64)
+
+
+def _random_merit(candidates: Candidates, seed: Sequence[int]) -> NDArray[np.float64]:
+    """Uniform numbers keyed by seed, image id and region: the same for a region whatever else is in the pool."""
+    merit_M = np.empty(len(candidates))
+    bounds = np.searchsorted(candidates.image_M, np.arange(len(candidates.images) + 1))
+    for image, start, stop in zip(candidates.images, bounds[:-1], bounds[1:], strict=True):
+        regions = candidates.region_M[start:stop]
+        key = int.from_bytes(hashlib.sha256(image.encode()).digest()[:8])
+        draws = np.random.default_rng([*seed, key]).random(int(regions.max(initial=-1)) + 1)
+        merit_M[start:stop] = draws[regions]
+    return merit_M

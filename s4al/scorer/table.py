@@ -1,0 +1,74 @@
+"""The score table: one row an image and region, in the columns that architecture.md names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4al.regions import Grid
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from s4al.kernels import RegionScores
+
+BOX = ("y0", "x0", "y1", "x1")
+
+
+class ScoreRows:
+    """Collects the scores of some images and makes a table of them."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._images: list[str] = []
+        self._boxes: list[NDArray[np.int32]] = []
+        self._scores: dict[str, list[NDArray[np.float32]]] = {name: [] for name in _SCORES}
+        self._predicted: list[NDArray[np.int16]] = []
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def add(
+        self, image: str, size: tuple[int, int], scores: RegionScores, slot: int, predicted_R: NDArray[np.int16]
+    ) -> None:
+        """One image of original `size` (height, width), from slot `slot` of a batch."""
+        self._images.append(image)
+        self._boxes.append(self._grid.original_boxes(*size))
+        for name, column in self._scores.items():
+            column.append(getattr(scores, f"{name}_NR")[slot].copy())
+        self._predicted.append(predicted_R)
+
+    def table(self) -> pa.Table:
+        """`image, region, y0, x0, y1, x1, entropy, least_confidence, margin, labelled, predicted`."""
+        import pyarrow as pa
+
+        regions = self._grid.num_regions
+        boxes = np.concatenate([np.empty((0, 4), np.int32), *self._boxes])
+        columns: dict[str, pa.Array] = {"image": pa.array(_repeat(self._images, regions), pa.string())}
+        columns["region"] = pa.array(np.tile(np.arange(regions, dtype=np.int32), len(self)))
+        columns |= {name: pa.array(boxes[:, index]) for index, name in enumerate(BOX)}
+        columns |= {name: pa.array(_join(column, np.float32)) for name, column in self._scores.items()}
+        columns["predicted"] = pa.array(_join(self._predicted, np.int16))
+        return pa.table(columns)
+
+
+def quarantine_table(rows: Sequence[tuple[str, str, str]]) -> pa.Table:
+    """(image id, path, reason) of images that could not be read."""
+    import pyarrow as pa
+
+    names = ("image", "path", "reason")
+    return pa.table({name: pa.array([row[index] for row in rows], pa.string()) for index, name in enumerate(names)})
+
+
+def _repeat(values: Sequence[str], times: int) -> list[str]:
+    return [value for value in values for _ in range(times)]
+
+
+_SCORES = ("entropy", "least_confidence", "margin", "labelled")
+
+
+def _join(arrays: Sequence[NDArray[np.generic]], dtype: type[np.generic]) -> NDArray[np.generic]:
+    return np.concatenate([np.empty(0, dtype), *arrays])

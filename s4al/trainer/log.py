@@ -1,0 +1,79 @@
+"""What a training leaves behind: metrics.jsonl and checkpoints (reproducible), TensorBoard and progress (with clock times)."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from torch import nn
+from torch.optim import SGD
+from torch.utils.tensorboard import SummaryWriter
+
+from s4al import files
+from s4al.state import Run
+from s4al.trainer.checkpoint import Meta, checkpoints, read_meta, save_checkpoint
+from s4al.watch import Watch
+
+FIGURES = ("loss", "cross_entropy", "reco", "grad_norm")
+_TENSORBOARD_EVERY = 10  # steps
+
+
+class TrainingLog:
+    """Written by rank 0 alone.
+
+    Parameters
+    ----------
+    work : the training's work folder; lines of metrics.jsonl after its newest checkpoint are dropped, because the attempt
+        that wrote them did not get to the next one.
+    steps, images_per_step : of the whole training, over all processes.
+    """
+
+    def __init__(self, run: Run, cycle: int, work: Path, watch: Watch, *, steps: int, images_per_step: int) -> None:
+        self._run, self._cycle, self._work, self._watch = run, cycle, work, watch
+        self._steps, self._images_per_step = steps, images_per_step
+        self._lines: list[str] = []
+        self._clock = self._window = time.monotonic()
+        self._images = 0
+        newest = [read_meta(folder) for folder in checkpoints(work)[-1:]]
+        self._metrics = work / "metrics.jsonl"
+        with files.storage_errors(f"writing {self._metrics}"):
+            self._metrics.touch()
+            os.truncate(self._metrics, newest[0].metrics_bytes if newest else 0)
+            self._writer = SummaryWriter(
+                str(tensorboard_folder(run, cycle)), purge_step=newest[0].step if newest else None
+            )
+
+    def add(self, step: int, lr: float, values: list[float]) -> None:
+        """The figures of one step, in the order of `FIGURES`."""
+        figures = dict(zip(FIGURES, values, strict=True))
+        self._lines.append(json.dumps({"step": step, "lr": lr, **figures}) + "\n")
+        now = time.monotonic()
+        self._images += self._images_per_step
+        rate = self._images / max(now - self._window, 1e-9)
+        self._watch.progress(
+            f"cycle {self._cycle} train", step + 1, self._steps, loss=figures["loss"], images_per_s=rate
+        )
+        if step % _TENSORBOARD_EVERY == 0:
+            for name, value in {**figures, "lr": lr, "images_per_s": rate}.items():
+                self._writer.add_scalar(name, value, step)
+            self._images, self._window = 0, now
+
+    def checkpoint(self, step: int, network: nn.Module, optimizer: SGD, num_classes: int, keep: int) -> None:
+        """Commit what has been reached after `step` steps, with the metrics up to there. Raises StorageError."""
+        with files.storage_errors(f"writing {self._metrics}"), self._metrics.open("a") as stream:
+            stream.writelines(self._lines)
+        self._lines.clear()
+        meta = Meta(step, self._steps, num_classes, self._metrics.stat().st_size)
+        save_checkpoint(self._work, network, optimizer, meta, keep=keep)
+        now = time.monotonic()
+        self._run.add_seconds(self._cycle, "train", now - self._clock)
+        self._clock = now
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def tensorboard_folder(run: Run, cycle: int) -> Path:
+    return run.logs / "tensorboard" / f"cycle-{cycle:03d}"

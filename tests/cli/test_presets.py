@@ -1,0 +1,40 @@
+"""`s4al presets`: every preset is listed, and what is printed is a configuration file that gives the same run."""
+
+from __future__ import annotations
+
+import pytest
+
+from s4al import config
+from s4al.cli.app import run
+
+
+def test_every_preset_is_listed_with_its_note(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(["presets"]) == 0
+    out = capsys.readouterr().out
+    assert config.PRESETS.keys() == config.PRESET_NOTES.keys()
+    for name, note in config.PRESET_NOTES.items():
+        assert any(line.split()[0] == name and note in line for line in out.splitlines() if line)
+
+
+@pytest.mark.parametrize("name", config.PRESETS)
+def test_a_printed_preset_is_a_configuration_file(name: str, tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["presets", name]) == 0
+    path = tmp_path / "my.toml"
+    path.write_text(capsys.readouterr().out)
+    assert config.load(path) == config.resolve(name) == config.resolve(file=path)
+
+
+def test_unknown_preset_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["presets", "camvidsmall"]) == 2
+    err = capsys.readouterr().err
+    assert "did you mean camvid-small?" in err
+    assert "cityscapes" in err
+
+
+def test_preset_and_config_exclude_each_other(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", str(tmp_path / "run"), "--preset", "demo", "--config", "my.toml"]) == 2
+    assert not (tmp_path / "run").exists()
+    assert "Give one of them." in capsys.readouterr().err

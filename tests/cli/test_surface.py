@@ -1,0 +1,106 @@
+"""The command line is frozen: scripts depend on it. Change this text only together with architecture.md."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import typer
+
+from s4al import config
+from s4al.cli import app as surface
+from s4al.cli.app import run
+
+# name: arguments, then options. `...` may be repeated, `!` has to be given, `=x` is the default.
+GOLDEN = """\
+s4al --version
+train RUN! SECTION.KEY=VALUE... --preset NAME --config FILE --data DIR --cycles N --engine --device D=auto --json
+status RUN! --json
+score RUN! --cycle N --engine --images DIR --out DIR --metric M --device D=auto --ray ADDRESS --json
+select RUN! --cycle N --strategy --metric M --regions-per-image K --budget-pixels N --json
+export RUN! --cycle N --format=onnx --precision=fp32 --out FILE --json
+profile RUN! --engine... --images N --json
+presets NAME
+doctor --json
+label
+report
+"""
+
+
+def _describe(parameter) -> str:
+    name = parameter.metavar if parameter.param_type_name == "argument" else "/".join(parameter.opts)
+    metavar = f" {parameter.metavar}" if parameter.metavar and parameter.param_type_name == "option" else ""
+    repeated = "..." if getattr(parameter, "multiple", False) or parameter.nargs == -1 else ""
+    default = f"={parameter.default}" if parameter.default not in (None, False) else ""
+    return f"{name}{metavar}{default}{repeated}{'!' if parameter.required else ''}"
+
+
+def test_commands_and_options_are_the_frozen_ones() -> None:
+    group = typer.main.get_command(surface.app)
+    commands = {"s4al": group, **group.commands}
+    lines = (" ".join([name, *map(_describe, command.params)]) for name, command in commands.items())
+    assert "".join(f"{line}\n" for line in lines) == GOLDEN
+
+
+def test_choices_are_those_of_the_configuration() -> None:
+    assert tuple(surface.Engine) == get_args(config.EngineName)
+    assert get_args(surface.Metric) == config.METRICS
+    assert get_args(surface.Strategy) == config.STRATEGIES
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "run", "--engine", "cuda"],
+        ["score", "run", "--metric", "variance"],
+        ["select", "run", "--strategy", "best"],
+        ["select", "run", "--regions-per-image", "-1"],
+        ["export", "run", "--format", "torchscript"],
+        ["export", "run", "--precision", "int8"],
+        ["profile", "run", "--engine", "ort", "--engine", "cuda"],
+        ["train", "run", "--cycles", "0"],
+        ["score", "run", "--cycle", "-1"],
+        ["train", "run", "--sed", "1"],
+        ["trian", "run"],
+        ["train"],
+        ["status", "run", "more"],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_end_with_2(arguments: list[str], tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["label"],
+        ["label", "export", "run", "--format", "cvat", "--out", "labels.zip"],
+        ["label", "--help"],
+        ["report", "run"],
+        ["score", "run", "--ray", "127.0.0.1:6379"],
+        ["export", "run", "--format", "trt"],
+    ],
+    ids=" ".join,
+)
+def test_reserved_names_say_so(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    assert "a later release" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    from s4al import __version__
+
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"s4al {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["", *(line.split()[0] for line in GOLDEN.splitlines()[1:-2])])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"] if command else ["--help"]) == 0
+    captured = capsys.readouterr()
+    assert "Usage: s4al" in captured.out
+    assert captured.err == ""

@@ -1,0 +1,79 @@
+"""Tables that people read, at 80 columns, with the gaps that real runs have."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from s4al.cli import profile_view, views
+
+
+def _shown(show: Any, result: dict[str, Any]) -> str:
+    stream = io.StringIO()
+    show(Console(file=stream, width=80, highlight=False), result)
+    text = stream.getvalue()
+    assert "nan" not in text
+    assert "None" not in text
+    return text
+
+
+def _cycle(cycle: int, miou: float, **more: Any) -> dict[str, Any]:
+    classes = {"sky": 0.9, "pole[/red]": 0.1 + 0.01 * cycle, "cyclist": None if cycle == 0 else 0.2}
+    return {
+        "cycle": cycle,
+        "labelled_fraction": 0.1 + 0.021 * cycle,
+        "labelled_pixels": 1000,
+        "regions": 1468 * cycle,
+        "miou": miou,
+        "per_class_iou": classes,
+        "train_s": 83.0,
+        "score_images_per_s": 45.4 if cycle == 0 else None,
+        "engine": "ort",
+        **more,
+    }
+
+
+def _row(text: str, start: str) -> list[str]:
+    return next(line for line in text.splitlines() if line.startswith(start)).split()
+
+
+def test_training() -> None:
+    text = _shown(views.training, {"run": "runs/my demo", "cycles": [_cycle(0, 0.315), _cycle(1, 0.361)]})
+    assert _row(text, "0 ") == ["0", "10.0", "%", "0", "31.5", "%", "1", "min", "23", "s", "45", "img/s"]
+    assert _row(text, "1 ") == ["1", "12.1", "%", "1,468", "36.1", "%", "1", "min", "23", "s"]
+    assert _row(text, "pole[/red]") == ["pole[/red]", "10.0", "%", "11.0", "%", "+1.0"]
+    assert _row(text, "cyclist") == ["cyclist", "20.0", "%"]
+    assert "full" not in text
+    assert "s4al status 'runs/my demo'" in text
+
+
+def test_share_of_full_supervision_where_it_is_known() -> None:
+    text = _shown(views.training, {"run": "r", "cycles": [_cycle(0, 0.2)], "full_supervision_miou": 0.4})
+    assert _row(text, "0 ")[4:8] == ["20.0", "%", "50.0", "%"]
+    assert "40.0 %" in text
+
+
+def test_many_cycles_fit() -> None:
+    text = _shown(views.training, {"run": "r", "cycles": [_cycle(cycle, 0.3) for cycle in range(12)]})
+    assert _row(text, "Class") == ["Class", *(w for c in (0, 8, 9, 10, 11) for w in ("cycle", str(c))), "Gained"]
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_scoring() -> None:
+    result = {"images": 1, "quarantined": 0, "seconds": 0.0, "images_per_s": None, "engine": "ort", "provider": "CPU"}
+    text = _shown(views.scoring, {**result, "out": "r/cycles/000/score"})
+    assert "1 image in 0.0 s\n" in text
+    assert "0 images, listed" in text
+
+
+def test_profile() -> None:
+    stages = [
+        {"name": "decode", "ms_per_image": 2.0, "share": 0.05},
+        {"name": "network", "ms_per_image": 38.0, "share": 0.95},
+    ]
+    engines = [{"engine": "ort", "images_per_s": 23.0, "stages": stages}]
+    text = _shown(profile_view.profile, {"engines": engines, "baseline": {"images_per_s": 11.5}})
+    assert _row(text, "network") == ["network", "38.00", "95.0%", "#" * 19]
+    assert _row(text, "s4al, ort")[-2:] == ["23.0", "2.0x"]

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from s4al import config
+from s4al.config import Config
+from s4al.errors import ConfigError
+
+
+@pytest.mark.parametrize("preset", [None, *config.PRESETS])
+def test_a_dump_reads_back_equal(preset, tmp_path):
+    resolved = config.resolve(preset)
+    file = tmp_path / "run.toml"
+    file.write_text(config.dump(resolved))
+    assert config.load(file) == resolved
+    assert set(tomllib.loads(config.dump(resolved))) == set(Config.model_fields)
+
+
+def test_precedence_is_preset_then_file_then_command_line(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[trainer]\nlr = 0.5\nmomentum = 0.5\n")
+    resolved = config.resolve("camvid-small", file, ["trainer.momentum=0.25"])
+    assert (resolved.trainer.lr, resolved.trainer.momentum, resolved.data.height) == (0.5, 0.25, 180)
+
+
+def test_an_unknown_key_names_file_line_and_nearest_key(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[run]\nseed = 1\n\n[trainer]\nmomentum = 0.9\nlearning_rate = 0.1\n")
+    with pytest.raises(ConfigError) as caught:
+        config.resolve(None, file)
+    assert caught.value.exit_code == 2
+    assert f"{file}:6" in caught.value.what
+    assert "trainer.learning_rate" in caught.value.what
+    assert "trainer.lr" in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("trainer.lr=fast", ["trainer.lr", "fast"]),
+        ("trainer.lr=-1", ["trainer.lr", "greater than 0"]),
+        ("traner.lr=1", ["unknown section traner", "trainer"]),
+        ("trainer.lr", ["section.key=value"]),
+        ("trainer=1", ["section.key=value"]),
+        ("acquisition.region_height=400", ["larger than the network's input", "400"]),
+        ("pseudo.scales=[]", ["one or more"]),
+        ("augment.scale_min=3", ["scale_max"]),
+        ("run.seed=-1", ["run.seed"]),
+    ],
+)
+def test_bad_values_are_named(override, words):
+    with pytest.raises(ConfigError) as caught:
+        config.resolve("camvid", None, [override])
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_unknown_preset_suggests_the_nearest():
+    with pytest.raises(ConfigError, match="camvid-small"):
+        config.resolve("camvid-smal")
+
+
+@pytest.mark.parametrize("text", ["[run\n", "seed = \n", "\xff"])
+def test_broken_toml_is_a_config_error(tmp_path, text):
+    file = tmp_path / "bad.toml"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match="bad.toml"):
+        config.resolve(None, file)
+
+
+def test_bare_words_and_toml_values_are_both_accepted():
+    resolved = config.resolve(None, None, ["data.adapter=voc", 'model.weights="none"', "pseudo.scales=[1.0, 2.0, 0.5]"])
+    assert (resolved.data.adapter, resolved.model.weights, resolved.pseudo.scales) == ("voc", "none", (1.0, 2.0, 0.5))
+
+
+def test_only_machine_settings_and_length_may_change_on_resume():
+    stored = config.resolve("camvid")
+    free = config.set_values(stored, ["run.cycles=5", "scorer.batch_size=9", "data.root='elsewhere'"])
+    assert config.changes(stored, free) == {}
+    assert config.fingerprint(stored) == config.fingerprint(free)
+    other = config.set_values(stored, ["trainer.lr=0.02"])
+    assert config.changes(stored, other) == {"trainer.lr": (0.01, 0.02)}
+    assert config.fingerprint(stored) != config.fingerprint(other)
+
+
+def test_the_papers_numbers():
+    camvid, city = config.resolve("camvid"), config.resolve("cityscapes")
+    assert (camvid.trainer.epochs, camvid.trainer.last_epochs) == (100, 150)
+    assert (camvid.trainer.iterations_per_epoch, camvid.trainer.joint_iterations_per_epoch) == (50, 100)
+    assert (city.trainer.epochs, city.trainer.last_epochs) == (100, 200)
+    assert (city.trainer.iterations_per_epoch, city.trainer.joint_iterations_per_epoch) == (100, 300)
+    for preset in (camvid, city):
+        trainer = preset.trainer
+        assert (trainer.batch_labelled_only, trainer.batch_labelled, trainer.batch_unlabelled) == (4, 2, 4)
+        assert (trainer.lr, trainer.weight_decay, trainer.momentum, trainer.poly_power) == (1e-2, 1e-4, 0.9, 0.9)
+        assert (preset.pseudo.threshold, preset.acquisition.regions_per_image) == (0.7, 4)
+        reco = preset.reco
+        assert (reco.num_queries, reco.num_negatives, reco.temperature, reco.strong_threshold) == (128, 256, 0.5, 0.95)
+    assert (camvid.run.cycles, city.run.cycles) == (2, 5)

@@ -1,0 +1,37 @@
+"""Starting is cheap: what a room does not need, importing it does not load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("cupy", "lightning_fabric", "matplotlib", "numba", "onnx", "onnxruntime", "pyarrow", "tensorboard", "torch")
+
+
+def _loaded(code: str) -> set[str]:
+    """Top-level modules that are loaded after `code` has run in a fresh interpreter."""
+    script = f"import sys\n{code}\nprint('\\n' + ' '.join(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("module", ["s4al", "s4al.scorer", "s4al.kernels", "s4al.state", "s4al.data", "s4al.cli"])
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    loaded = _loaded(f"import {module}")
+    assert "s4al" in loaded
+    assert not loaded & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["train", "--help"], ["train"], ["presets"]], ids=" ".join
+)
+def test_answers_that_need_nothing_load_nothing_heavy(arguments: list[str]) -> None:
+    loaded = _loaded(f"from s4al.cli.app import run\nrun({arguments!r})")
+    assert "typer" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_help_does_not_even_load_the_configuration() -> None:
+    assert not _loaded("from s4al.cli.app import run\nrun(['--help'])") & {"pydantic", "numpy", "PIL"}

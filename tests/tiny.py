@@ -1,0 +1,69 @@
+"""A run so small that its whole life takes seconds: every stage is real, only the sizes are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from s4al.cli.cycle import prepare_pool, run_cycles
+from s4al.config import Config, resolve
+from s4al.data import Dataset, Pool
+from s4al.labelling import label_initial_images
+from s4al.state import Run
+from s4al.watch import Watch
+
+TINY = (
+    "run.cycles=2",
+    "data.height=48",
+    "data.width=64",
+    "data.labelled_fraction=0.25",
+    "scenes.train=12",
+    "scenes.val=2",
+    "scenes.test=3",
+    "scenes.height=48",
+    "scenes.width=64",
+    "model.representation_dim=8",
+    "trainer.epochs=2",
+    "trainer.last_epochs=2",
+    "trainer.iterations_per_epoch=3",
+    "trainer.joint_iterations_per_epoch=3",
+    "trainer.batch_labelled_only=2",
+    "trainer.batch_labelled=2",
+    "trainer.batch_unlabelled=2",
+    "trainer.checkpoint_every=2",
+    'trainer.precision="32-true"',
+    "augment.cutout_pixels=8",
+    "reco.num_queries=8",
+    "reco.num_negatives=8",
+    "pseudo.threshold=0.15",
+    "acquisition.region_height=10",
+    "acquisition.region_width=10",
+    "acquisition.regions_per_image=2",
+    "scorer.batch_size=2",
+    "scorer.threads=2",
+    "scorer.shard_images=4",
+    "export.probe_images=2",
+)
+
+
+def tiny_config(*overrides: str) -> Config:
+    return resolve("demo", None, (*TINY, *overrides))
+
+
+def tiny_cycles(root: Path, *overrides: str, watch: Watch | None = None) -> dict:
+    """`s4al train` on the tiny run."""
+    return run_cycles(root, preset="demo", device="cpu", overrides=(*TINY, *overrides), watch=watch or Watch())
+
+
+def labelled_run(root: Path, *overrides: str) -> tuple[Run, Pool, Dataset]:
+    """A run that is ready for its first training."""
+    run = Run.create(root, tiny_config(*overrides))
+    pool, dataset = prepare_pool(run, Watch())
+    label_initial_images(run, pool, dataset)
+    return run, pool, dataset
+
+
+def digests(root: Path) -> dict[str, bytes]:
+    """Every file of a run that must not depend on how the run went; logs hold clock times, .lock a process id."""
+    files = (path for path in sorted(root.rglob("*")) if path.is_file())
+    kept = (path for path in files if path.relative_to(root).parts[0] not in ("logs", ".lock"))
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in kept}

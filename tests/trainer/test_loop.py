@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+import torch
+
+from s4al import files
+from s4al.errors import NumericsError
+from s4al.trainer import loop, train_cycle
+from s4al.trainer.checkpoint import checkpoints, load_network
+from s4al.trainer.distributed import launch_fabric
+from s4al.trainer.loop import poly, schedule
+from s4al.watch import Interrupted, Watch
+from tests.tiny import digests, labelled_run, tiny_config
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    return launch_fabric("cpu", "32-true")
+
+
+class StopAfter(Watch):
+    """Asks for a stop when the training reports step `step`."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self._step = step
+
+    def progress(self, task, done, total, **fields):
+        if "train" in task and done == self._step:
+            self.request_stop(signal.SIGTERM)
+
+
+def test_poly_schedule_by_hand():
+    assert [round(poly(epoch, 4, 0.9), 6) for epoch in range(4)] == [1.0, 0.77189, 0.535887, 0.287175]
+
+
+def test_schedule_of_the_papers_table():
+    config = tiny_config("run.cycles=3", "trainer.epochs=100", "trainer.last_epochs=150")
+    assert [schedule(config, cycle, joint=cycle > 0)[0] for cycle in range(3)] == [100, 100, 150]
+    assert schedule(config, 2, joint=False)[0] == 100  # nothing is unlabelled: plain supervision
+
+
+def test_a_stopped_training_continues_to_the_same_bytes(tmp_path, fabric):
+    straight, pool, _ = labelled_run(tmp_path / "a")
+    train_cycle(straight, 0, pool, fabric=fabric, watch=Watch())
+    stopped, pool, _ = labelled_run(tmp_path / "b")
+    for step in (1, 3, 5):
+        with pytest.raises(Interrupted) as caught:
+            train_cycle(stopped, 0, pool, fabric=fabric, watch=StopAfter(step))
+        assert caught.value.exit_code == 143
+        newest = checkpoints(stopped.cycle(0) / ".work-train")[-1]
+        assert newest.name == f"step-{step:06d}"
+        files.remove_leftovers(stopped.root)
+    train_cycle(stopped, 0, pool, fabric=fabric, watch=Watch())
+    assert digests(straight.root) == digests(stopped.root)
+    lines = [json.loads(line) for line in (straight.stage(0, "train") / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(6))
+    assert lines[0]["lr"] == 0.05 and lines[3]["lr"] == pytest.approx(0.05 * 0.5**0.9)
+    evaluation = json.loads((straight.stage(0, "train") / "evaluation.json").read_text())
+    assert 0 <= evaluation["miou"] <= 1
+    network = load_network(straight.stage(0, "train"), straight.config)
+    assert not network.training and network(torch.zeros(1, 3, 48, 64)).shape[2:] == (12, 16)
+
+
+def test_training_lowers_the_loss(tmp_path, fabric):
+    run, pool, _ = labelled_run(tmp_path / "run", "trainer.iterations_per_epoch=15", "reco.weight=0")
+    train_cycle(run, 0, pool, fabric=fabric, watch=Watch())
+    losses = [json.loads(line)["loss"] for line in (run.stage(0, "train") / "metrics.jsonl").read_text().splitlines()]
+    assert sum(losses[-5:]) / 5 < 0.8 * sum(losses[:5]) / 5
+
+
+@pytest.mark.parametrize("broken", ["cross_entropy", "reco_loss"])
+def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_images(tmp_path, fabric, monkeypatch, broken):
+    run, pool, _ = labelled_run(tmp_path / "run")
+    real, calls = getattr(loop, broken), []
+
+    def fails_on_the_fourth(*args, **kwargs):
+        calls.append(0)
+        value = real(*args, **kwargs)
+        return value * float("nan") if len(calls) == 4 else value
+
+    monkeypatch.setattr(loop, broken, fails_on_the_fourth)
+    with pytest.raises(NumericsError) as caught:
+        train_cycle(run, 0, pool, fabric=fabric, watch=Watch())
+    assert caught.value.exit_code == 7
+    assert ("cross entropy" if broken == "cross_entropy" else "reco") in caught.value.what
+    assert "step 3" in caught.value.what and pool.train.ids[0][:4] in caught.value.what
+    assert "Step 2 is safe" in caught.value.kept
+    newest = checkpoints(run.cycle(0) / ".work-train")[-1]
+    assert newest.name == "step-000002"
+    files.verify_folder(newest)
+
+
+def test_batches_without_any_label_train_nothing_and_break_nothing(tmp_path, fabric, monkeypatch):
+    run, pool, _ = labelled_run(tmp_path / "run")
+    real = loop.open_targets
+
+    def nothing_labelled(*args):
+        targets = real(*args)
+        labels = targets.labels.copy()
+        labels[:] = 255
+        return loop.Targets(labels, targets.labelled, targets.unlabelled)
+
+    monkeypatch.setattr(loop, "open_targets", nothing_labelled)
+    train_cycle(run, 0, pool, fabric=fabric, watch=Watch())
+    lines = [json.loads(line) for line in (run.stage(0, "train") / "metrics.jsonl").read_text().splitlines()]
+    assert [line["loss"] for line in lines] == [0.0] * 6
+    assert [line["grad_norm"] for line in lines] == [0.0] * 6
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, fabric):
+    from s4al.errors import RunStateError
+
+    run, pool, _ = labelled_run(tmp_path / "run")
+    with pytest.raises(Interrupted):
+        train_cycle(run, 0, pool, fabric=fabric, watch=StopAfter(3))
+    model = checkpoints(run.cycle(0) / ".work-train")[-1] / "model.safetensors"
+    data = bytearray(model.read_bytes())
+    data[len(data) // 2] ^= 1
+    model.write_bytes(data)
+    with pytest.raises(RunStateError, match="model.safetensors does not match"):
+        train_cycle(run, 0, pool, fabric=fabric, watch=Watch())

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from s4al.trainer.losses import cross_entropy, pixel_count
+
+IGNORE = 255
+
+
+def test_hand_computed() -> None:
+    """Two classes, 2 x 2 pixels: logit differences 0 and ln 3, one pixel ignored."""
+    logits = torch.zeros(1, 2, 2, 2)
+    logits[0, 1, 0, 1] = math.log(3.0)
+    label = torch.tensor([[[0, 0], [1, IGNORE]]])  # losses ln 2, ln 4, ln 2
+    total = 4 * math.log(2.0)
+    for reduction, count in (("all", 4), ("valid", 3)):
+        loss = cross_entropy(logits, label, reduction=reduction, align_corners=False)
+        assert loss.item() == pytest.approx(total / count, rel=1e-6)
+        assert pixel_count(label, reduction).item() == count
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_equals_torch_on_upsampled_logits(align_corners: bool) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 5, 12, 15, requires_grad=True)
+    label = torch.randint(5, (2, 45, 60))
+    label[0, :30] = IGNORE
+    full = F.interpolate(logits, (45, 60), mode="bilinear", align_corners=align_corners)
+    expected = F.cross_entropy(full, label, ignore_index=IGNORE)
+    loss = cross_entropy(logits, label, reduction="valid", align_corners=align_corners)
+    assert torch.allclose(loss, expected)
+    gradients = [torch.autograd.grad(x, logits, retain_graph=True)[0] for x in (loss, expected)]
+    assert torch.allclose(*gradients, atol=1e-8)
+
+
+@pytest.mark.parametrize("reduction", ["all", "valid"])
+def test_no_labelled_pixel_is_exactly_zero(reduction) -> None:
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    loss = cross_entropy(logits, torch.full((2, 16, 16), IGNORE), reduction=reduction, align_corners=False)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert logits.grad is not None and torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_class_zero_at_an_ignored_pixel_teaches_nothing() -> None:
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    label = torch.tensor([[[IGNORE, 1], [2, 0]]])
+    cross_entropy(logits, label, reduction="all", align_corners=False).backward()
+    assert logits.grad is not None
+    assert not logits.grad[0, :, 0, 0].any() and logits.grad[0, :, 0, 1].any()
+
+
+def test_mean_of_two_ranks_with_a_common_normaliser_is_the_loss_of_both() -> None:
+    """DDP averages gradients; with unequal numbers of labelled pixels only a shared count gives the global mean."""
+    torch.manual_seed(0)
+    logits, label = torch.randn(2, 4, 6, 6), torch.randint(4, (2, 24, 24))
+    label[1, 5:] = IGNORE
+    whole = cross_entropy(logits, label, reduction="valid", align_corners=False)
+    common = (pixel_count(label[:1], "valid") + pixel_count(label[1:], "valid")) / 2
+    ranks = [
+        cross_entropy(logits[i : i + 1], label[i : i + 1], reduction="valid", align_corners=False, normaliser=common)
+        for i in (0, 1)
+    ]
+    assert torch.allclose(torch.stack(ranks).mean(), whole)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_logits_are_summed_in_float32(dtype: torch.dtype) -> None:
+    logits = (30.0 * torch.randn(1, 4, 8, 8)).to(dtype).requires_grad_()
+    label = torch.randint(4, (1, 32, 32))
+    loss = cross_entropy(logits, label, reduction="all", align_corners=False)
+    expected = cross_entropy(logits.detach().float(), label, reduction="all", align_corners=False)
+    loss.backward()
+    assert loss.dtype == torch.float32 and loss.item() == expected.item()
+    assert logits.grad is not None and logits.grad.dtype == dtype
+
+
+def test_large_logits_do_not_overflow() -> None:
+    logits = torch.tensor([1e4, -1e4]).view(1, 2, 1, 1)
+    label = torch.ones(1, 1, 1, dtype=torch.long)
+    assert cross_entropy(logits, label, reduction="all", align_corners=False).item() == pytest.approx(2e4)
+
+
+def test_runs_in_deterministic_mode() -> None:
+    logits = torch.randn(1, 4, 8, 8, requires_grad=True)
+    label = torch.randint(4, (1, 30, 30))
+    torch.use_deterministic_algorithms(True)
+    try:
+        gradients = [
+            torch.autograd.grad(cross_entropy(logits, label, reduction="all", align_corners=False), logits)[0]
+            for _ in range(2)
+        ]
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(*gradients)

@@ -7,6 +7,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pytho
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 RUN ?= runs/demo
+BENCHMARKS ?= $(filter-out __init__ record,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 export OMP_NUM_THREADS ?= 2
 
@@ -37,7 +38,7 @@ format: $(INSTALLED) ## format the code and sort the imports
 	$(BIN)/ruff format
 
 bench: $(INSTALLED) ## measure everything again, into benchmarks/results/
-	$(BIN)/python -m benchmarks
+	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 lock: $(INSTALLED) ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --group dev \

@@ -52,8 +52,8 @@ _DECODE_ERRORS = (
 
 # Pillow's advice; `max_megapixels` is checked before Pillow sees the file, this is the second fence.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
-# Such a block says nothing of the orientation, and every viewer shows the picture as it is stored.
-warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
+# Pillow warns of corrupt EXIF. Every viewer then shows the picture as it is stored, and so is it read here.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 
 @dataclass(frozen=True)

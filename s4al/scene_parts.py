@@ -187,12 +187,12 @@ def paint_things(scene: Scene) -> None:
         roll(_bush, dice.integer(1, 4) if park else dice.integer(0, 1), wall - side * 0.4, wall + side * 2.0, 5, 40)
         roll(_tree, dice.integer(0, 3), kerb + side * 0.6, kerb + side * 1.0, 6, 50)
         roll(_pole, dice.integer(1, 4), kerb + side * 0.3, kerb + side * 0.8, 4, 45)
-        roll(_sign_post, dice.integer(0, 2), kerb + side * 0.3, kerb + side * 0.8, 4, 28)
+        roll(_sign_post, dice.integer(0, 2), kerb + side * 0.3, kerb + side * 0.8, 4, 22)
         roll(_car, dice.integer(0, 4), kerb - side * 1.0, kerb - side * 1.2, 6, 50)
-        roll(_person, dice.integer(0, 4), wall - side * 0.4, kerb + side * 0.5, 4, 30)
+        roll(_person, dice.integer(0, 4), wall - side * 0.4, kerb + side * 0.5, 3.5, 22)
     roll(_car, dice.integer(0, 2), street.road_left + 2.8, street.road_right - 2.8, 7, 60)
-    roll(_person, int(dice.chance(0.2)), street.road_left, street.road_right, 6, 20)
-    roll(_bicycle, int(dice.chance(0.3)), street.road_left + 0.5, street.road_right + 1.5, 4, 16)
+    roll(_person, int(dice.chance(0.2)), street.road_left, street.road_right, 5, 16)
+    roll(_bicycle, int(dice.chance(0.35)), street.road_left + 0.5, street.road_right + 1.5, 3.5, 13)
     for depth, lateral, draw in sorted(things, key=lambda thing: (-thing[0], thing[1])):
         draw(Spot(scene, lateral, depth))
 
@@ -227,7 +227,7 @@ def _leaves(spot: Spot, above: float, wide: float, tall: float) -> None:
 def _pole(spot: Spot) -> None:
     """A post, sometimes with a lamp over the road or a traffic light."""
     dice = spot.scene.dice
-    metal, top, half = dice.pick(_METAL), dice.uniform(3.5, 7.0), dice.uniform(0.05, 0.1)
+    metal, top, half = dice.pick(_METAL), dice.uniform(3.5, 7.0), dice.uniform(0.06, 0.13)
     spot.box(-half, 0.0, half, top, metal, POLE)
     if dice.chance(0.4):
         arm = dice.uniform(0.6, 1.4)
@@ -241,8 +241,8 @@ def _pole(spot: Spot) -> None:
 
 def _sign_post(spot: Spot) -> None:
     dice = spot.scene.dice
-    top, radius = dice.uniform(2.0, 2.9), dice.uniform(0.28, 0.45)
-    spot.box(-0.04, 0.0, 0.04, top, dice.pick(_METAL), POLE)
+    top, radius = dice.uniform(2.0, 2.9), dice.uniform(0.35, 0.6)
+    spot.box(-0.05, 0.0, 0.05, top, dice.pick(_METAL), POLE)
     rim, face = dice.pick(_SIGNS), dice.pick(_SIGNS)
     if dice.chance(0.5):
         spot.ellipse(0.0, top, radius, radius, rim, SIGN)

@@ -139,7 +139,7 @@ def _mark_void(canvas: Canvas, dice: Dice, bonnet: int) -> None:
     edge_HW = np.zeros(label_HW.shape, bool)
     edge_HW[:, 1:] |= label_HW[:, 1:] != label_HW[:, :-1]
     edge_HW[1:] |= label_HW[1:] != label_HW[:-1]
-    unsure_HW = dice.noise(canvas.height, canvas.width, canvas.width / 10) < dice.uniform(0.2, 0.45)
+    unsure_HW = dice.noise(canvas.height, canvas.width, canvas.width / 10) < dice.uniform(0.1, 0.35)
     far_HW = (canvas.depth_HW > 40) & np.isin(label_HW, (CAR, PERSON, BICYCLE, POLE, SIGN, FENCE))
     label_HW[(edge_HW & unsure_HW) | far_HW] = VOID
     label_HW[bonnet:] = VOID

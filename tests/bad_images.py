@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +206,36 @@ def _corpus() -> dict[str, tuple[bytes, str | None]]:
 CORPUS = _corpus()
 # accepted where the picture stands alone (and turned upright), refused where it has a mask
 EXIF_TURNED = {f"exif-{n}.jpg": (_jpeg(exif=_exif(n)), "EXIF orientation") for n in range(2, 9)}
+
+
+def mutations(count: int, seed: int) -> Iterator[bytes]:
+    """Files of the corpus with bytes changed, dropped or doubled; most PNGs get right checksums again."""
+    dice = random.Random(seed)
+    seeds = [data for data, _ in {**CORPUS, **EXIF_TURNED}.values() if 0 < len(data) < 5000]
+    for _ in range(count):
+        data = bytearray(dice.choice(seeds))
+        for _ in range(dice.choice((1, 2, 4, 16))):
+            at, other, length = dice.randrange(len(data)), dice.randrange(len(data)), dice.randrange(1, 20)
+            match dice.randrange(6):
+                case 0:
+                    del data[at : at + length]
+                case 1:
+                    data[at:at] = data[other : other + length]
+                case _:
+                    data[at] = dice.randrange(256)
+            data = data or bytearray(1)
+        yield _with_checksums(bytes(data)) if dice.random() < 0.7 else bytes(data)
+
+
+def _with_checksums(data: bytes) -> bytes:
+    fixed, position = data[:8], 8
+    while position + 12 <= len(data):
+        end = position + 12 + int.from_bytes(data[position : position + 4])
+        if end > len(data):
+            break
+        fixed += data[position : end - 4] + struct.pack(">I", zlib.crc32(data[position + 4 : end - 4]))
+        position = end
+    return fixed + data[position:]
 
 
 def make_special_files(folder: Path) -> dict[str, str]:

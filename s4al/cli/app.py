@@ -10,9 +10,8 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_args
 
 import typer
 from rich.console import Console
@@ -23,7 +22,7 @@ from s4al.errors import ConfigError
 from s4al.watch import Watch
 
 # As in config.py, which takes too long to import for `--help`; a test compares them.
-Engine = StrEnum("Engine", ["auto", "ort", "trt", "torch"])  # an enum: typer has no lists of literals
+Engine = Literal["auto", "ort", "trt", "torch"]
 Metric = Literal["entropy", "least_confidence", "margin"]
 Strategy = Literal["per-image", "global", "balanced", "random"]
 
@@ -213,11 +212,25 @@ def export(
     _answer(result, views.exported, as_json)
 
 
+def _known_engines(names: list[str] | None) -> list[str] | None:
+    """Typer checks a choice, but not a list of them."""
+    for name in names or ():
+        if name not in get_args(Engine):
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(map(repr, get_args(Engine)))}.")
+    return names
+
+
 @app.command()
 def profile(
     root: RunFolder,
     engine: Annotated[
-        list[Engine] | None, typer.Option(help="May be repeated; all that work if not given.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            metavar="E",
+            callback=_known_engines,
+            help="auto, ort, trt or torch; may be repeated; all that work if not given.",
+            show_default=False,
+        ),
     ] = None,
     images: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="How many images of the pool.", show_default=False)
@@ -227,8 +240,9 @@ def profile(
     """Measure scoring stage by stage, beside the published loop."""
     from s4al.cli import profile_view, stages
 
+    engines = cast("list[Engine]", engine or [])
     with _watching() as watch:
-        result = stages.profile(root, engines=tuple(engine or ()), images=images, watch=watch)
+        result = stages.profile(root, engines=engines, images=images, watch=watch)
     _answer(result, profile_view.profile, as_json)
 
 

@@ -191,7 +191,7 @@ def _label(run: Run, cycle: int, pool: Pool, dataset: Dataset, watch: Watch) -> 
 
 
 def _after_training(run: Run, cycle: int, device: str, watch: Watch) -> None:
-    from s4al.export import export_cycle
+    from s4al.export import export_cycle, scoring_network
     from s4al.scorer import score_cycle, select_cycle
 
     if not run.is_committed(cycle, "export"):
@@ -201,7 +201,7 @@ def _after_training(run: Run, cycle: int, device: str, watch: Watch) -> None:
         run.add_seconds(cycle, "export", time.monotonic() - started)
     if not run.is_committed(cycle, "score"):
         watch.stop_here()
-        score_cycle(run, cycle, device=device, watch=watch)
+        score_cycle(run, cycle, device=device, load_network=lambda: scoring_network(run, cycle), watch=watch)
     if not run.is_committed(cycle, "select"):
         watch.stop_here()
         select_cycle(run, cycle, watch=watch)
@@ -225,7 +225,7 @@ def summary(run: Run) -> dict[str, Any]:
                 "labelled_pixels": ledger.labelled_pixels,
                 "regions": ledger.regions,
                 "miou": evaluation["miou"],
-                "per_class_iou": evaluation["per_class_iou"],
+                "per_class_iou": {name: evaluation["per_class_iou"][name] for name in run.class_names},
                 "train_s": round(clock.get(f"{cycle:03d}/train", {}).get("seconds", 0.0), 1),
                 "score_images_per_s": scored.get("images_per_s"),
                 "engine": scored.get("engine"),

@@ -65,7 +65,9 @@ def guarded(command: Callable[[], None], doing: str) -> tuple[int, dict[str, Any
         return ending.exit_code, None
     except (Interrupted, KeyboardInterrupt) as interruption:
         code = interruption.exit_code if isinstance(interruption, Interrupted) else 130
-        return _report(code, "Stopped", "You asked to stop.", "What is committed is safe.", "Run it again to go on.")
+        return _report(
+            code, "Stopped", "You asked to stop.", "What is committed is safe.", "Run the same command to go on."
+        )
     except Exception as error:  # noqa: BLE001 - the last resort: it says whose fault it is
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would complain when it flushes at exit

@@ -34,11 +34,12 @@ def profile(console: Console, result: dict[str, Any]) -> None:
 def _rates(console: Console, result: dict[str, Any]) -> None:
     baseline = result["baseline"]["images_per_s"]
     table = Table(box=None, pad_edge=False)
-    table.add_column("Scoring the same images")
+    table.add_column(f"The same {result['images']:,} images")
     table.add_column("images/s", justify="right")
     table.add_column("against published", justify="right")
     table.add_row("published acquisition loop", f"{baseline:,.1f}", "1.0x")
     for engine in result["engines"]:
-        rate = engine["images_per_s"]
-        table.add_row(f"s4al, {visible(engine['engine'])}", f"{rate:,.1f}", Text(f"{rate / baseline:.1f}x", "bold"))
+        name, rate, bare = visible(engine["engine"]), engine["images_per_s"], engine["bare_images_per_s"]
+        table.add_row(f"{name}: s4al", f"{rate:,.1f}", Text(f"{rate / baseline:.1f}x", "bold"))
+        table.add_row(f"{name}: network alone", f"{bare:,.1f}", Text(f"{bare / baseline:.1f}x", "dim"))
     console.print(table)

@@ -3,17 +3,69 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s4al import files
+from s4al.config import EngineName, Metric
 from s4al.errors import RunStateError
 from s4al.state import Run
 from s4al.watch import Watch
 
 if TYPE_CHECKING:
+    import torch
+
     from s4al.export.onnx_export import Precision
+
+_HARDEST = 5  # regions that `score` names
+
+
+def score(
+    root: Path,
+    *,
+    cycle: int | None,
+    engine: EngineName | None,
+    images: Path | None,
+    out: Path | None,
+    metric: Metric | None,
+    device: str,
+    watch: Watch,
+) -> dict[str, Any]:
+    """Score the pool into the run (and, with `out`, a copy in one file), or another folder of images into `out`.
+
+    Returns
+    -------
+    `{"images", "quarantined", "seconds", "images_per_s", "engine", "provider", "out", "metric", "hardest"}`; `hardest`
+    are the regions that score highest by `metric`, which is the run's where it is None.
+
+    Raises
+    ------
+    DataError, EngineError, NumericsError, RunStateError, StorageError.
+    """
+    run = Run.open(root)
+    number = _newest(run, cycle, "export")
+    setting: dict[str, Any] = {"engine": engine, "device": device, "load_network": _loader(run, number), "watch": watch}
+    if images is None:
+        from s4al.scorer import score_cycle
+
+        with files.run_lock(root, "score"):
+            result = _plain(score_cycle(run, number, **setting))
+        if out is not None:
+            _copy_scores(Path(result["out"]), out)
+            result["out"] = str(out)
+    else:
+        from s4al.scorer.cycle import open_run_engine
+        from s4al.scorer.folder import score_folder
+
+        target = out or root / "scored" / f"{images.resolve().name}-cycle-{number:03d}"
+        with _locked_if_inside(root, out, "score"):
+            opened = open_run_engine(run, number, **setting)
+            limit = run.config.data.max_megapixels
+            result = _plain(score_folder(images, opened, target, max_megapixels=limit, watch=watch))
+    by = metric or run.config.acquisition.metric
+    return {**result, "metric": by, "hardest": _hardest(Path(result["out"]), by)}
 
 
 def select(root: Path, *, cycle: int | None, watch: Watch, **settings: Any) -> dict[str, Any]:
@@ -32,7 +84,7 @@ def export(root: Path, *, cycle: int | None, precision: Precision, out: Path | N
     run = Run.open(root)
     number = _newest(run, cycle, "train")
     target = out or root / "exported" / f"cycle-{number:03d}-{precision}.onnx"
-    with contextlib.nullcontext() if out else files.run_lock(root, "export"):
+    with _locked_if_inside(root, out, "export"):
         result = export_file(run, number, format="onnx", precision=precision, out=target, watch=watch)
     return {
         "cycle": number,
@@ -44,13 +96,76 @@ def export(root: Path, *, cycle: int | None, precision: Precision, out: Path | N
     }
 
 
+def profile(root: Path, *, engines: Sequence[EngineName], images: int | None, watch: Watch) -> dict[str, Any]:
+    """Time scoring on the newest exported network; writes nothing. Raises EngineError, RunStateError."""
+    from s4al.scorer.profile import profile_run
+
+    run = Run.open(root)
+    cycle = _newest(run, None, "export")
+    return profile_run(run, cycle, engines=engines, images=images, load_network=_loader(run, cycle), watch=watch)
+
+
 def _newest(run: Run, cycle: int | None, stage: str) -> int:
     """The cycle that was asked for, or the newest that has `stage`. Raises RunStateError where there is none."""
     number = run.last_cycle(stage) if cycle is None else cycle
     if number < 0 or not run.is_committed(number, stage):
-        what = f"Cycle {number} of {run.root} has" if number >= 0 else f"{run.root} has"
-        raise RunStateError(f"{what} no {stage} yet.", remedy=f"Run: s4al train {run.root}")
+        which = f"Cycle {number} of {run.root}" if number >= 0 else f"The run {run.root}"
+        raise RunStateError(f"{which} has no {stage} stage yet.", remedy=f"Run: s4al train {run.root}")
     return number
+
+
+def _loader(run: Run, cycle: int) -> Callable[[], torch.nn.Module]:
+    def load() -> torch.nn.Module:
+        from s4al.export import scoring_network
+
+        return scoring_network(run, cycle)
+
+    return load
+
+
+def _locked_if_inside(root: Path, out: Path | None, command: str) -> contextlib.AbstractContextManager[None]:
+    """The run's lock where the result goes into the run; elsewhere it may be written beside a training."""
+    return files.run_lock(root, command) if out is None else contextlib.nullcontext()
+
+
+def _score_files(folder: Path) -> list[Path]:
+    """Of a run's `score/` (shards) or of a scored folder (one file)."""
+    return sorted(folder.glob("shard-*.parquet")) or [folder / "scores.parquet"]
+
+
+def _copy_scores(folder: Path, out: Path) -> None:
+    """Commit `out`/{scores.parquet, quarantine.parquet}: the shards of a run's score stage in one file."""
+    if out.exists():
+        raise RunStateError(f"{out} exists.", kept="The scores are in the run.", remedy="Name a new folder with --out.")
+    with files.storage_errors(f"writing {out}", kept="The scores are in the run."):
+        about = {"copy_of": files.manifest_digest(folder)}
+        with files.commit_folder(out, about) as temporary:
+            _join_tables(_score_files(folder), temporary / "scores.parquet")
+            files.write_table(temporary / "quarantine.parquet", files.read_table(folder / "quarantine.parquet"))
+
+
+def _join_tables(sources: Sequence[Path], target: Path) -> None:
+    """One Parquet file out of several, a source at a time."""
+    import pyarrow.parquet as pq
+
+    schema = files.read_table(sources[0]).schema
+    with pq.ParquetWriter(target, schema, compression="zstd", write_page_checksum=True) as writer:
+        for source in sources:
+            writer.write_table(files.read_table(source))
+
+
+def _hardest(folder: Path, metric: Metric) -> list[dict[str, Any]]:
+    """The regions with the highest scores, `{"image", "region", metric}`; equal scores by image and region."""
+    best: list[dict[str, Any]] = []
+    for rows in _top_rows(folder, metric):
+        best = sorted(best + rows, key=lambda row: (-row[metric], row["image"], row["region"]))[:_HARDEST]
+    return best
+
+
+def _top_rows(folder: Path, metric: Metric) -> Iterator[list[dict[str, Any]]]:
+    order = [(metric, "descending"), ("image", "ascending"), ("region", "ascending")]
+    for path in _score_files(folder):
+        yield files.read_table(path, ["image", "region", metric]).sort_by(order).slice(0, _HARDEST).to_pylist()
 
 
 def _plain(result: Any) -> dict[str, Any]:

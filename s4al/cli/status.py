@@ -36,7 +36,7 @@ def read_status(root: Path) -> dict[str, Any]:
     run = Run.open(root)
     pool = None
     if run.pool_file.is_file():
-        from s4al.data import load_pool
+        from s4al.pool import load_pool
 
         pool = load_pool(run.pool_file)
     cycles = []

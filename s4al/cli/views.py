@@ -69,13 +69,17 @@ def _classes(cycles: list[dict[str, Any]]) -> Table:
 
 
 def scoring(console: Console, result: dict[str, Any]) -> None:
-    """`score`."""
-    rate = f"{result['images_per_s']:,.1f} images/s" if result["images_per_s"] else ""
+    """`score`: what was done, and the regions that the network knows least about."""
+    rate = f", {result['images_per_s']:,.1f} images/s" if result["images_per_s"] else ", scored before"
+    if result["hardest"]:
+        table = _table("Hardest regions", "Image", "Region", result["metric"].replace("_", " "))
+        for row in result["hardest"]:
+            table.add_row(Text(visible(row["image"])), str(row["region"]), f"{row[result['metric']]:.3f}")
+        console.print(table)
     _list(
         console,
         {
-            "Scored": f"{_count(result['images'], 'image')} in {_seconds(result['seconds'])}"
-            + (f", {rate}" if rate else ""),
+            "Scored": f"{_count(result['images'], 'image')} in {_seconds(result['seconds'])}{rate}",
             "Set aside": f"{_count(result['quarantined'], 'image')}, listed in quarantine.parquet",
             "Engine": f"{result['engine']} ({result['provider']})",
             "Scores": result["out"],

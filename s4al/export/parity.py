@@ -58,12 +58,12 @@ def measure_parity(
                 float(np.abs(logits[0].astype(np.float64) - logits[1]).max()),
                 float(np.abs(scores[0].entropy_NR.astype(np.float64) - scores[1].entropy_NR).max()),
                 float((scores[0].label_NHW == scores[1].label_NHW).mean()),
-                _overlap(*metric_R, top_k),
+                overlap(metric_R[0], metric_R[1], top_k),
             )
         )
     assert rows, "parity needs at least one image"
-    logit, entropy, labels, overlap = np.array(rows).T
-    return Parity(len(rows), float(logit.max()), float(entropy.max()), float(labels.mean()), float(overlap.mean()))
+    logit, entropy, labels, topk = np.array(rows).T
+    return Parity(len(rows), float(logit.max()), float(entropy.max()), float(labels.mean()), float(topk.mean()))
 
 
 def check_parity(parity: Parity, limits: ExportConfig, what: str) -> None:
@@ -87,8 +87,8 @@ def check_parity(parity: Parity, limits: ExportConfig, what: str) -> None:
 
 
 def report(parity: Parity, limits: ExportConfig, image_ids: list[str], candidate: Engine) -> dict[str, Any]:
-    """The content of parity.json; figures to three digits, the rest is noise of the machine."""
-    figures = {key: value if isinstance(value, int) else float(f"{value:.3g}") for key, value in asdict(parity).items()}
+    """The content of parity.json; figures to five digits."""
+    figures = {key: value if isinstance(value, int) else float(f"{value:.5g}") for key, value in asdict(parity).items()}
     return {
         "reference": "torch",
         "candidate": candidate.name,
@@ -99,7 +99,8 @@ def report(parity: Parity, limits: ExportConfig, image_ids: list[str], candidate
     }
 
 
-def _overlap(first_R: NDArray[np.floating[Any]], second_R: NDArray[np.floating[Any]], top_k: int) -> float:
+def overlap(first_R: NDArray[np.floating[Any]], second_R: NDArray[np.floating[Any]], top_k: int) -> float:
+    """Share of the `top_k` best of one array that are among those of the other."""
     top_k = min(top_k, len(first_R))
     if top_k == 0:
         return 1.0

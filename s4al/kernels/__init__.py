@@ -46,7 +46,7 @@ def region_scores(
         is over the other pixels and a region without any scores 0.
     confidence_threshold : pixels whose largest probability is less than this get label 255.
     out : arrays to fill and return, see `RegionScores.empty`; new memory costs more than a tenth of the time.
-    threads : default is Numba's number, NUMBA_NUM_THREADS or the cores this process may use.
+    threads : by default as many as there are cores that this process may use.
 
     Returns
     -------

@@ -1,4 +1,8 @@
-"""exp2 and log2 of sixteen float32 at a time, as polynomials: Numba would call the C library once per lane."""
+"""exp2 and log2 of sixteen float32 at a time, as polynomials: Numba would call the C library once per lane.
+
+The softmax needs 2^v for v <= 0 only, and float32 has as many exponents above one as below. So powers are scaled by
+2^SCALE, which costs nothing and almost doubles the range before they vanish; ratios of them are what they were.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +22,15 @@ L5, L6, L7, L8 = map(np.float32, (-0.23890368274, 0.21874250258, -0.20819071718,
 ONE = np.float32(1)
 MANTISSA_BITS = np.int32(23)
 SQRT_HALF_BITS = np.int32(0x3F3504F3)
-# Adding this to v rounds it to a whole number and leaves that plus the exponent bias, 127, in the lowest bits.
-ROUND = np.float32(1.5 * 2**23 + 127)
+SCALE = np.int32(112)  # the sum of 255 powers stays below 2^120
+LOWEST = np.float32(-126 - SCALE)  # the result is the smallest normal float32
+# Adding this to v rounds it to a whole number and leaves that, plus SCALE and the exponent bias, in the lowest bits.
+ROUND = np.float32(1.5 * 2**23 + 127 + SCALE)
 
 
 @njit(inline="always")
 def exp2(v: Any) -> Any:
-    """2^v for -126 <= v < 127, relative error 2e-7; NaN stays NaN, other values are undefined."""
+    """2^(v + SCALE) for LOWEST <= v < 1, relative error 2e-7; NaN stays NaN."""
     rounded = v + ROUND
     r = v - (rounded - ROUND)
     p = fma(fma(fma(fma(fma(E5, r, E4), r, E3), r, E2), r, E1), r, ONE)
@@ -33,12 +39,12 @@ def exp2(v: Any) -> Any:
 
 @njit(inline="always")
 def log2(z: Any) -> Any:
-    """log2 of a normal positive number, absolute error 1e-7 plus rounding; others are undefined, except that 1 gives 0."""
+    """log2(z) - SCALE of a normal positive number, absolute error 1e-7 plus rounding."""
     bits = bits_of(z)
     exponent = (bits - SQRT_HALF_BITS) >> MANTISSA_BITS
     x = from_bits(bits - (exponent << MANTISSA_BITS)) - ONE
     p = fma(fma(fma(fma(fma(fma(fma(fma(L8, x, L7), x, L6), x, L5), x, L4), x, L3), x, L2), x, L1), x, L0)
-    return fma(p, x, to_float(exponent))
+    return fma(p, x, to_float(exponent - SCALE))
 
 
 @njit(inline="always")

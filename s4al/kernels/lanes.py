@@ -75,7 +75,7 @@ def _operator(function: Callable, instruction: Callable, operands: Lanes, result
     def typer(context: Any) -> Callable:
         return lambda a, b: result if _widest((a, b)) == operands else None
 
-    def lower(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> ir.Value:
+    def lower(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> Any:
         return instruction(builder, *_as_lanes(context, builder, signature.args, args))
 
     for a, b in ((operands, operands), (operands, operands.element), (operands.element, operands)):
@@ -116,7 +116,7 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     if lanes is None:
         return None
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> ir.Value:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> Any:
         name = f"llvm.fmuladd.v{lanes.count}f32"
         declaration = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(lanes.llvm, [lanes.llvm] * 3), name
@@ -133,8 +133,9 @@ def select(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
     if condition != BOOL16 or lanes is None:
         return None
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> ir.Value:
-        return builder.select(args[0], *_as_lanes(context, builder, signature.args[1:], args[1:]))
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> Any:
+        where_true, where_false = _as_lanes(context, builder, signature.args[1:], args[1:])
+        return builder.select(args[0], where_true, where_false)
 
     return lanes(condition, a, b), generate
 
@@ -157,7 +158,7 @@ to_int = _conversion("fptosi", F32X16, I32X16, "float32 to int32, towards zero; 
 
 def _pointer(
     context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value, index: ir.Value, to: ir.Type
-) -> ir.Value:
+) -> Any:
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), to.as_pointer())
 
@@ -166,10 +167,8 @@ def _loader(lanes: Lanes) -> Any:
     def load(typingctx: Any, array: Any, index: Any) -> Any:
         """`lanes.count` consecutive float32 of a flat array, from any alignment; no bounds check."""
 
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> ir.Value:
-            value = builder.load(_pointer(context, builder, array, args[0], args[1], lanes.llvm))
-            value.align = 4
-            return value
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> Any:
+            return builder.load(_pointer(context, builder, array, args[0], args[1], lanes.llvm), align=4)
 
         return lanes(array, types.intp), generate
 
@@ -184,7 +183,7 @@ load16 = _loader(F32X16)
 def repeat4(typingctx: Any, array: Any, index: Any) -> Any:
     """Four copies of array[index]; no bounds check."""
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> ir.Value:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> Any:
         pointer = _pointer(context, builder, array, args[0], args[1], ir.FloatType())
         return _broadcast(builder, builder.load(pointer), F32X4.llvm)
 
@@ -195,7 +194,7 @@ def repeat4(typingctx: Any, array: Any, index: Any) -> Any:
 def copy(typingctx: Any, source: Any, target: Any, index: Any, count: Any) -> Any:
     """target[index : index + count] = source[:count] for flat uint8 arrays that do not overlap; no bounds check."""
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> ir.Value:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> Any:
         start = context.get_constant(types.intp, 0)
         source_pointer = _pointer(context, builder, source, args[0], start, ir.IntType(8))
         target_pointer = _pointer(context, builder, target, args[1], args[2], ir.IntType(8))
@@ -209,12 +208,12 @@ def copy(typingctx: Any, source: Any, target: Any, index: Any, count: Any) -> An
 def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     """Write lanes to a flat array, at any alignment, no bounds check; int32 into uint8 keeps the low byte."""
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> ir.Value:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> Any:
         stored, target = args[2], value.llvm
         if array.dtype == types.uint8:
             target = ir.VectorType(ir.IntType(8), value.count)
             stored = builder.trunc(stored, target)
-        builder.store(stored, _pointer(context, builder, array, args[0], args[1], target)).align = 1
+        builder.store(stored, _pointer(context, builder, array, args[0], args[1], target), align=1)
         return context.get_dummy_value()
 
     return types.none(array, types.intp, value), generate
@@ -224,7 +223,7 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 def widen(typingctx: Any, scalar: Any) -> Any:
     """A logit as float32: of float32 itself, or of float16 as its bits in uint16 (Numba has no float16 on the CPU)."""
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> ir.Value:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> Any:
         if scalar == types.float32:
             return args[0]
         return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
@@ -236,7 +235,7 @@ def widen(typingctx: Any, scalar: Any) -> Any:
 def claim(typingctx: Any, counter: Any) -> Any:
     """Add one to counter[0] atomically and give back what it was: how threads share out numbered work."""
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> ir.Value:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: tuple) -> Any:
         pointer = context.make_array(counter)(context, builder, args[0]).data
         return builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "monotonic")
 

@@ -10,16 +10,15 @@ from __future__ import annotations
 import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from s4al.kernels.arguments import RegionScores, check_arguments
 from s4al.kernels.region_scores_numba import LANES, NUM_SUMS, Taps, score_chunks
 
 MAX_CHUNK_ROWS = 64  # bounds the float32 sums; and one big region is still work for several threads
-BLOCK_BYTES = 128 * 1024  # the two stretched rows of a thread stay in its second-level cache
+BLOCK_BYTES = 256 * 1024  # the two stretched rows of a thread stay in its second-level cache
 
 
 class Plan(NamedTuple):
@@ -59,6 +58,8 @@ def region_scores(
         confidence_threshold=confidence_threshold,
         out=out,
     )
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}")
     num_images, num_classes, low_height, low_width = logits_NCHW.shape
     plan = _plan(num_classes, low_height, low_width, height, width, region_height, region_width, align_corners)
     if out is None:
@@ -67,7 +68,7 @@ def region_scores(
     sums_NKR4 = np.empty((num_images, num_chunks, cell_columns, NUM_SUMS))
     _run(
         num_images * num_chunks,
-        threads or numba.config.NUMBA_NUM_THREADS,
+        threads or _available_cores(),
         _read_only(logits_NCHW if logits_NCHW.dtype == np.float32 else logits_NCHW.view(np.uint16)),
         _read_only(np.empty((num_images, 0, 0), np.uint8) if labelled_NHW is None else labelled_NHW),
         plan.rows,
@@ -89,6 +90,12 @@ def region_scores(
     return out
 
 
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _read_only(array: np.ndarray) -> np.ndarray:
     """Numba compiles anew for writeable and for read-only arrays, so it only ever sees the one kind."""
     view = array.view()
@@ -96,7 +103,7 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _run(num_tasks: int, threads: int, *arguments: object) -> None:
+def _run(num_tasks: int, threads: int, *arguments: Any) -> None:
     """Score the chunks on this thread and on up to threads - 1 others; an exception on any of them is raised here."""
     counter = np.zeros(1, np.int64)
     helpers = [_pool().submit(score_chunks, counter, *arguments) for _ in range(min(threads, num_tasks) - 1)]

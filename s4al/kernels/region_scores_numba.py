@@ -10,8 +10,8 @@ For one image and some rows of one row of regions:
    Z = sum 2^v, S = sum v 2^v, the two largest v. Then H = ln2 (log2 Z - S / Z), p1 = 2^v1 / Z, p2 = 2^v2 / Z.
 4. Add up columns in float32 (few rows, see MAX_CHUNK_ROWS), then columns into cells in float64, in a fixed order.
 
-In the sums v is at least -126, so that 2^v stays normal and Z > 0. Where all classes are below that, which needs
-low-resolution neighbours that disagree by more than 170, the pixel counts as uniform; its label is still right.
+In the sums v is at least LOWEST, so that 2^v does not vanish and Z > 0. Where all classes of a pixel are below that,
+which takes four neighbours whose logits disagree by more than 220, it counts as uniform; its label is still right.
 
 Numba's cache looks at this file only: after a change in lanes.py or lane_math.py, touch this one.
 """
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from s4al.kernels.lane_math import at_least, exp2, log2
+from s4al.kernels.lane_math import LOWEST, at_least, exp2, log2
 from s4al.kernels.lanes import claim, copy, fma, load4, load16, repeat4, select, splat, store, to_int, widen
 
 F32 = np.float32
@@ -61,13 +61,12 @@ class Scratch(NamedTuple):
 
 LOG2_E = F32(1 / math.log(2))
 LN2 = F32(math.log(2))
-LOWEST = F32(-126)  # the smallest exponent of a normal float32
 NEGATIVE_INFINITY = F32(-math.inf)
 ZERO, HALF, ONE = F32(0), F32(0.5), F32(1)
 
 
 @njit
-def _stage(logits_CHW: np.ndarray, y: int, x0: int, x1: int, scratch: Scratch) -> None:
+def _stage(logits_CHW: np.ndarray, y: Any, x0: Any, x1: Any, scratch: Scratch) -> None:
     """Row y, columns x0..x1 (the last one again past the right edge), shifted and scaled, into scratch.low."""
     num_classes, _, low_width = logits_CHW.shape
     width = min(x1, low_width) - x0
@@ -76,19 +75,20 @@ def _stage(logits_CHW: np.ndarray, y: int, x0: int, x1: int, scratch: Scratch) -
     poison[:width] = ZERO
     for c in range(num_classes):
         row = logits_CHW[c, y, x0 : x0 + width]
+        out = low[c * scratch.low_pitch : (c + 1) * scratch.low_pitch]
         for i in range(width):
             value = widen(row[i])
+            out[i] = value
             shift[i] = value if value > shift[i] else shift[i]
             poison[i] += value * ZERO  # NaN where any class is not finite, which then spoils the whole pixel
     for i in range(width):
         shift[i] += poison[i]
     for c in range(num_classes):
-        row = logits_CHW[c, y, x0 : x0 + width]
-        start = c * scratch.low_pitch
+        out = low[c * scratch.low_pitch : (c + 1) * scratch.low_pitch]
         for i in range(width):
-            low[start + i] = (widen(row[i]) - shift[i]) * LOG2_E
+            out[i] = (out[i] - shift[i]) * LOG2_E
         if width < x1 - x0:
-            low[start + width] = low[start + width - 1]
+            out[width] = out[width - 1]
 
 
 @njit
@@ -193,7 +193,9 @@ def _sum_cells(scratch: Scratch, width: int, cell_width: int, cell_sums_R4: np.n
 @njit
 def _make_scratch(num_classes: int, low_width: int, width: int, block: int) -> Scratch:
     low_pitch = min(block, low_width) + 2
-    pitch = block + LANES
+    # An odd number of cache lines, or the classes of a column would fall into few sets of the cache. It leaves room for
+    # stores that run over.
+    pitch = (block // LANES + 1 | 1) * LANES
     sums_pitch = width + LANES
     return Scratch(
         low=np.empty(num_classes * low_pitch, np.float32),

@@ -108,6 +108,7 @@ def score_cycle(
     ):
         job = _Job(run, cycle, pool, cache, opened, watch)
         scored, seconds = job.score_missing_shards()
+        watch.stop_here()
         job.commit()
     rate = scored / seconds if scored else None
     figures: dict[str, Any] = {"images_per_s": rate} if rate else {}
@@ -193,8 +194,8 @@ class _Job:
     def score_missing_shards(self) -> tuple[int, float]:
         """Returns images scored and seconds."""
         missing = [shard for shard in range(len(self.shards)) if not self._is_sound(shard)]
-        if missing and len(missing) < len(self.shards):
-            sound = len(self.shards) - len(missing)
+        sound = len(self.shards) - len(missing)
+        if sound:
             self.watch.note(f"Cycle {self.cycle}: scoring resumed, {sound} of {len(self.shards)} shards were done.")
         done = len(self.rows) - sum(len(self.shards[shard]) for shard in missing)
         started, first = time.monotonic(), done

@@ -139,7 +139,8 @@ class OrtEngine:
 
     def run(self, image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
         assert len(image_NHWC) == self.batch_size, (len(image_NHWC), self.batch_size)
-        return self._session.run([OUTPUT], {INPUT: image_NHWC})[0]
+        logits: Any = self._session.run([OUTPUT], {INPUT: image_NHWC})[0]
+        return logits
 
 
 class TorchEngine:

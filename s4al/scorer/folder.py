@@ -1,6 +1,8 @@
 """Scoring any folder of images with an exported model: no masks, no pool, no run needed.
 
-OUT/{scores.parquet, quarantine.parquet, manifest.json}
+    OUT/{scores.parquet, quarantine.parquet, manifest.json}
+
+The column `image` holds paths relative to the folder, with their extension.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4al import files
-from s4al.adapters import Record, open_images
 from s4al.errors import DataError, ImageError, RunStateError
 from s4al.images import load_image, resize_image
 from s4al.scorer.cycle import ScoreResult
@@ -25,6 +26,7 @@ from s4al.scorer.pipeline import score_batches, spans
 from s4al.scorer.table import ScoreRows, quarantine_table
 from s4al.watch import Watch
 
+_SUFFIXES = (".jpg", ".jpeg", ".png")
 _ROW_GROUP_IMAGES = 256  # bounds what waits to be written
 _MAX_WORKERS = 16  # each may hold one picture of max_megapixels
 
@@ -40,12 +42,10 @@ def score_folder(images: Path, engine: Engine, out: Path, *, max_megapixels: flo
     RunStateError : `out` exists.
     NumericsError, StorageError; Interrupted between batches, nothing kept.
     """
-    if not images.is_dir():
-        raise DataError(f"The folder {images} does not exist.", remedy="Check --images.")
     if out.exists():
         raise RunStateError(f"{out} exists.", kept="It was not changed.", remedy="Name a new folder with --out.")
     started = time.monotonic()
-    records = open_images(images, engine.card.class_names).records
+    names = _list_images(images, watch)
     about = {
         "engine": engine.name,
         "provider": engine.provider,
@@ -55,39 +55,58 @@ def score_folder(images: Path, engine: Engine, out: Path, *, max_megapixels: flo
         "cycle": engine.card.cycle,
     }
     with files.storage_errors(f"writing {out}", kept=""), files.commit_folder(out, about) as folder:
-        decoder = _Decoder(images, records, (engine.card.height, engine.card.width), max_megapixels)
-        _write_scores(folder / "scores.parquet", records, decoder, engine, watch)
-        aside = [(records[index].id, decoder.name(index), reason) for index, reason in sorted(decoder.refused.items())]
-        files.write_table(folder / "quarantine.parquet", quarantine_table(aside))
+        decoder = _Decoder(images, names, (engine.card.height, engine.card.width), max_megapixels)
+        with decoder:
+            _write_scores(folder / "scores.parquet", names, decoder, engine, watch)
+        aside = [(_printable(names[index]), reason) for index, reason in sorted(decoder.refused.items())]
+        files.write_table(
+            folder / "quarantine.parquet", quarantine_table([(name, name, reason) for name, reason in aside])
+        )
     seconds = time.monotonic() - started
-    scored = len(records) - len(aside)
+    scored = len(names) - len(aside)
     return ScoreResult(scored, len(aside), seconds, scored / seconds, engine.name, engine.provider, out)
 
 
-def _write_scores(path: Path, records: Sequence[Record], decoder: _Decoder, engine: Engine, watch: Watch) -> None:
+def _list_images(root: Path, watch: Watch) -> list[str]:
+    """Names relative to `root`, sorted; hidden files and folders are passed over."""
+    names: list[str] = []
+    others = 0
+    for parent, folders, found in os.walk(root, onerror=_cannot_list):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        visible = [name for name in found if not name.startswith(".")]
+        chosen = [name for name in visible if name.lower().endswith(_SUFFIXES)]
+        others += len(visible) - len(chosen)
+        names += [Path(parent, name).relative_to(root).as_posix() for name in chosen]
+    if not names:
+        raise DataError(f"{root} holds no .jpg, .jpeg or .png files.", remedy="Check --images.")
+    if others:
+        watch.note(f"{others:,} files that are no .jpg, .jpeg or .png were passed over.")
+    return sorted(names)
+
+
+def _cannot_list(error: OSError) -> None:
+    raise DataError(f"{error.filename} cannot be listed ({error.strerror}).", remedy="Check --images.") from error
+
+
+def _write_scores(path: Path, names: Sequence[str], decoder: _Decoder, engine: Engine, watch: Watch) -> None:
     import pyarrow.parquet as pq
 
     rows = ScoreRows(engine.card.grid)
     schema = rows.table().schema
-    ids = [record.id for record in records]
-    batches = score_batches(decoder.read, spans(0, len(records), engine.batch_size), engine, ids=ids)
+    batches = score_batches(decoder.read, spans(0, len(names), engine.batch_size), engine, ids=names)
     started = time.monotonic()
-    with (
-        decoder,
-        closing(batches),
-        pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer,
-    ):
+    with closing(batches), pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         for batch in batches:
             watch.stop_here()
             for slot in range(batch.span.count):
                 index = batch.span.first + slot
                 if index not in decoder.refused:
-                    rows.add(ids[index], decoder.sizes.pop(index), batch.scores, slot, batch.predicted_NR[slot])
+                    rows.add(names[index], decoder.sizes.pop(index), batch.scores, slot, batch.predicted_NR[slot])
             done = batch.span.first + batch.span.count
-            if len(rows) >= _ROW_GROUP_IMAGES or done == len(records):
+            if len(rows) >= _ROW_GROUP_IMAGES or done == len(names):
                 writer.write_table(rows.table())
                 rows = ScoreRows(engine.card.grid)
-            watch.progress("score", done, len(records), images_per_s=done / (time.monotonic() - started))
+            watch.progress("score", done, len(names), images_per_s=done / (time.monotonic() - started))
 
 
 class _Decoder:
@@ -99,8 +118,8 @@ class _Decoder:
     sizes : index -> (height, width) of the original, to be taken out by whoever uses it.
     """
 
-    def __init__(self, root: Path, records: Sequence[Record], size: tuple[int, int], max_megapixels: float) -> None:
-        self._root, self._records, self._size, self._max_megapixels = root, records, size, max_megapixels
+    def __init__(self, root: Path, names: Sequence[str], size: tuple[int, int], max_megapixels: float) -> None:
+        self._root, self._names, self._size, self._max_megapixels = root, names, size, max_megapixels
         self._workers = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_WORKERS), thread_name_prefix="s4al-decode")
         self.refused: dict[int, str] = {}
         self.sizes: dict[int, tuple[int, int]] = {}
@@ -111,25 +130,30 @@ class _Decoder:
     def __exit__(self, *_: object) -> None:
         self._workers.shutdown(cancel_futures=True)
 
-    def name(self, index: int) -> str:
-        return self._records[index].image.relative_to(self._root).as_posix()
-
     def read(self, first: int, out_NHWC: NDArray[np.uint8]) -> None:
         indices = range(first, first + len(out_NHWC))
         for slot, image_HWC in enumerate(self._workers.map(self._decode, indices)):
             out_NHWC[slot] = 0 if image_HWC is None else image_HWC
 
     def _decode(self, index: int) -> NDArray[np.uint8] | None:
-        name = self.name(index)
+        name = self._names[index]
         try:
-            path = files.contained(self._root, name)
-            image = load_image(path, name, max_megapixels=self._max_megapixels)
+            if name != _printable(name):
+                raise ImageError(f"{_printable(name)}: its name is not UTF-8")
+            pixels = load_image(self._contained(name), name, max_megapixels=self._max_megapixels).pixels
         except ImageError as error:
             self.refused[index] = error.what
             return None
-        except (DataError, RuntimeError):  # RuntimeError is pathlib's word for links that go round in circles
-            self.refused[index] = f"{name}: a link that leaves the folder or leads nowhere"
-            return None
-        height, width = image.pixels.shape[:2]
-        self.sizes[index] = height, width
-        return resize_image(image.pixels, *self._size)
+        self.sizes[index] = pixels.shape[0], pixels.shape[1]
+        return resize_image(pixels, *self._size)
+
+    def _contained(self, name: str) -> Path:
+        try:
+            return files.contained(self._root, name)
+        except (DataError, RuntimeError) as error:  # RuntimeError is pathlib's word for links that go round in circles
+            raise ImageError(f"{name}: a link that leaves the folder or leads nowhere") from error
+
+
+def _printable(name: str) -> str:
+    """The name where it is UTF-8; bytes that are not come out as \\xNN."""
+    return os.fsencode(name).decode(errors="backslashreplace")

@@ -60,6 +60,9 @@ class ModelCard:
         values = {key: json.loads(text) for key, text in metadata.items()}
         height, width = values["input_size"]
         region_height, region_width = values["region_grid"]
+        numbers = (height, width, region_height, region_width, values["stride"])
+        if not all(isinstance(number, int) and number > 0 for number in numbers):
+            raise ValueError(f"sizes and stride, {numbers}")
         return cls(
             class_names=tuple(values["classes"]),
             height=height,

@@ -62,22 +62,21 @@ def find_candidates(
     tables : shards, in any order; only the columns needed are held.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     kept: list[pa.Table] = []
     for table in tables:
-        pixels = pc.multiply(pc.subtract(table["y1"], table["y0"]), pc.subtract(table["x1"], table["x0"]))
-        wanted = pc.and_(pc.greater(pixels, 0), pc.less(table["labelled"], 1.0))
+        y0, x0, y1, x1 = (table[name].to_numpy() for name in BOX)
+        wanted = (y1 > y0) & (x1 > x0) & (table["labelled"].to_numpy() < 1)
         if excluded_R is not None:
-            wanted = pc.and_(wanted, pa.array(~excluded_R[table["region"].to_numpy()]))
-        kept.append(table.select(["image", "region", *BOX, metric, "predicted"]).filter(wanted))
+            wanted &= ~excluded_R[table["region"].to_numpy()]
+        kept.append(table.select(["image", "region", *BOX, metric, "predicted"]).filter(pa.array(wanted)))
     if not kept:
         nothing = np.empty(0, np.int32)
         return Candidates(
             [], nothing, nothing, np.empty((0, 4), np.int32), np.empty(0, np.float32), np.empty(0, np.int16)
         )
     table = pa.concat_tables(kept)
-    coded = pc.dictionary_encode(table["image"]).combine_chunks()
+    coded = table["image"].dictionary_encode().combine_chunks()
     names: list[str] = coded.dictionary.to_pylist()
     order = sorted(range(len(names)), key=names.__getitem__)
     rank = np.empty(len(names), np.int32)

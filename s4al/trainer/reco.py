@@ -44,8 +44,8 @@ def reco_loss(
 
     Returns
     -------
-    float32 scalar, computed in float32; 0 where fewer than two classes are present or no pixel is hard. The host never
-    waits for the device.
+    float32 scalar, computed in float32 (outside autocast regions, which would lower the class means); 0 where fewer than
+    two classes are present or no pixel is hard. The host never waits for the device.
     """
     num_classes = probability_BChw.shape[1]
     class_P = _class_of_pixels(label_BHW, representation_BDhw.shape[-2:], num_classes)

@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 import typer
+from typer.core import TyperGroup
 
 from s4al import config
 from s4al.cli import app as surface
@@ -19,7 +20,7 @@ status RUN! --json
 score RUN! --cycle N --engine --images DIR --out DIR --metric M --device D=auto --ray ADDRESS --json
 select RUN! --cycle N --strategy --metric M --regions-per-image K --budget-pixels N --json
 export RUN! --cycle N --format=onnx --precision=fp32 --out FILE --json
-profile RUN! --engine... --images N --json
+profile RUN! --engine E... --images N --json
 presets NAME
 doctor --json
 label
@@ -37,13 +38,14 @@ def _describe(parameter) -> str:
 
 def test_commands_and_options_are_the_frozen_ones() -> None:
     group = typer.main.get_command(surface.app)
+    assert isinstance(group, TyperGroup)
     commands = {"s4al": group, **group.commands}
     lines = (" ".join([name, *map(_describe, command.params)]) for name, command in commands.items())
     assert "".join(f"{line}\n" for line in lines) == GOLDEN
 
 
 def test_choices_are_those_of_the_configuration() -> None:
-    assert tuple(surface.Engine) == get_args(config.EngineName)
+    assert get_args(surface.Engine) == get_args(config.EngineName)
     assert get_args(surface.Metric) == config.METRICS
     assert get_args(surface.Strategy) == config.STRATEGIES
 

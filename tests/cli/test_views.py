@@ -62,18 +62,28 @@ def test_many_cycles_fit() -> None:
 
 
 def test_scoring() -> None:
+    hardest = [{"image": "a[b].png", "region": 12, "least_confidence": 0.81234}]
     result = {"images": 1, "quarantined": 0, "seconds": 0.0, "images_per_s": None, "engine": "ort", "provider": "CPU"}
-    text = _shown(views.scoring, {**result, "out": "r/cycles/000/score"})
-    assert "1 image in 0.0 s\n" in text
+    more = {"out": "r/cycles/000/score", "metric": "least_confidence", "hardest": hardest}
+    text = _shown(views.scoring, result | more)
+    assert "1 image in 0.0 s, scored before\n" in text
     assert "0 images, listed" in text
+    assert _row(text, "a[b].png") == ["a[b].png", "12", "0.812"]
+    assert _row(_shown(views.scoring, result | more | {"images": 2, "images_per_s": 4.0, "hardest": []}), "Scored")[
+        -2:
+    ] == [
+        "4.0",
+        "images/s",
+    ]
 
 
 def test_profile() -> None:
     stages = [
-        {"name": "decode", "ms_per_image": 2.0, "share": 0.05},
+        {"name": "read", "ms_per_image": 2.0, "share": 0.05},
         {"name": "network", "ms_per_image": 38.0, "share": 0.95},
     ]
-    engines = [{"engine": "ort", "images_per_s": 23.0, "stages": stages}]
-    text = _shown(profile_view.profile, {"engines": engines, "baseline": {"images_per_s": 11.5}})
-    assert _row(text, "network") == ["network", "38.00", "95.0%", "#" * 19]
-    assert _row(text, "s4al, ort")[-2:] == ["23.0", "2.0x"]
+    engine = {"engine": "ort", "provider": "CPU", "images_per_s": 23.0, "bare_images_per_s": 25.0, "stages": stages}
+    text = _shown(profile_view.profile, {"images": 128, "engines": [engine], "baseline": {"images_per_s": 11.5}})
+    assert _row(text, "network ")[:3] == ["network", "38.00", "95.0%"]
+    assert _row(text, "ort: s4al")[-2:] == ["23.0", "2.0x"]
+    assert _row(text, "ort: network alone")[-2:] == ["25.0", "2.2x"]

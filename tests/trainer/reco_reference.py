@@ -53,7 +53,7 @@ def _class_loss(
 ) -> Tensor:
     others = [n for n in range(len(prototypes)) if n != c]
     similarity = torch.stack([F.cosine_similarity(prototypes[c], prototypes[n], dim=0) for n in others])
-    share = torch.softmax(similarity.double() / config.temperature, dim=0).numpy()
+    share = torch.softmax(similarity.double() / config.temperature, dim=0).cpu().numpy()
     pool = torch.cat([everywhere[n] for n in others])
     start = np.cumsum([0] + [len(everywhere[n]) for n in others])
 
@@ -67,4 +67,5 @@ def _class_loss(
 
     positive_Q1D = prototypes[c].expand(config.num_queries, 1, -1)
     cosine_QL = F.cosine_similarity(query_QD[:, None], torch.cat([positive_Q1D, negative_QKD], dim=1), dim=2)
-    return F.cross_entropy(cosine_QL / config.temperature, torch.zeros(config.num_queries, dtype=torch.long))
+    first_Q = torch.zeros(config.num_queries, dtype=torch.long, device=query_QD.device)
+    return F.cross_entropy(cosine_QL / config.temperature, first_Q)

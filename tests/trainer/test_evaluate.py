@@ -11,11 +11,12 @@ from s4al.trainer.evaluate import ConfusionMatrix
 
 def test_hand_computed() -> None:
     matrix = ConfusionMatrix(3)
-    matrix.add(np.array([[0, 0, 0, 0], [1, 1, 255, 255]], np.uint8), np.array([[0, 0, 0, 1], [1, 0, 2, 0]], np.uint8))
-    assert matrix.counts_CC.tolist() == [[3, 1, 0], [1, 1, 0], [0, 0, 0]]
-    assert matrix.per_class_iou()[:2].tolist() == [3 / 5, 1 / 3]
+    label = np.array([[0, 0, 0, 0, 0], [1, 1, 1, 255, 255]], np.uint8)
+    matrix.add(label, np.array([[0, 0, 0, 1, 1], [1, 1, 0, 2, 0]], np.uint8))
+    assert matrix.counts_CC.tolist() == [[3, 2, 0], [1, 2, 0], [0, 0, 0]]  # rows: truth
+    assert matrix.per_class_iou()[:2].tolist() == [3 / 6, 2 / 5]
     assert math.isnan(matrix.per_class_iou()[2])  # in neither; its prediction at an ignored pixel does not count
-    assert matrix.miou() == pytest.approx((3 / 5 + 1 / 3) / 2)
+    assert matrix.miou() == pytest.approx(0.45)
 
 
 def test_class_that_is_predicted_but_never_true_counts_as_zero() -> None:

@@ -160,7 +160,7 @@ def test_pixels_are_drawn_uniformly_from_their_class_only() -> None:
     assert set(pixels.draw(torch.full((1000,), 2), generator()).tolist()) == {6}
 
 
-def test_last_pixel_of_a_class_is_drawn_and_never_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ends_of_the_unit_interval_stay_in_their_class(monkeypatch: pytest.MonkeyPatch) -> None:
     highest = 1.0 - 2.0**-53
     monkeypatch.setattr(torch, "rand", lambda shape, **kwargs: torch.full(shape, highest, dtype=torch.float64))
     class_P = torch.tensor([0] * 49_999 + [1])
@@ -168,6 +168,8 @@ def test_last_pixel_of_a_class_is_drawn_and_never_passed(monkeypatch: pytest.Mon
     assert pixels.draw(torch.tensor([0, 1]), None).tolist() == [49_998, 49_999]
     weight = torch.tensor([[0.0, 0.3, 0.7, 0.0], [1.0, 0.0, 2.2, 0.0]] * 2, dtype=torch.float64)
     assert reco._draw_classes(weight, 1, None).tolist() == [[2]] * 4
+    monkeypatch.setattr(torch, "rand", lambda shape, **kwargs: torch.zeros(shape, dtype=torch.float64))
+    assert reco._draw_classes(weight, 1, None).tolist() == [[1], [0]] * 2
 
 
 def test_every_query_has_negatives_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +191,10 @@ def test_every_query_has_negatives_of_its_own(monkeypatch: pytest.MonkeyPatch) -
         labels = label.flatten()[negative_CQK[c]]
         assert ((labels != c) & (labels != IGNORE)).all()
         assert len({tuple(row) for row in negative_CQK[c].tolist()}) == 32
+        assert len({tuple(row) for row in labels.tolist()}) > 16  # of 2 ** 16 sequences of the two other classes
+    keys = torch.zeros(label.numel(), dtype=torch.bool)
+    keys[negative_CQK[:3].flatten()] = True
+    assert torch.equal(keys, label.flatten() != IGNORE)  # easy pixels are keys as well
 
 
 def test_labels_are_sampled_down_like_interpolate_nearest() -> None:

@@ -1,0 +1,113 @@
+"""What 12 % of the labels buy: CamVid at 180x240 from random weights, every row with the same iterations.
+
+    python -m benchmarks.label_efficiency --data CAMVID [--seeds 3108 3109 3110] [--jobs 2]
+
+Rows, each for every seed, tested on the test split after the last step:
+
+    supervised 10 %           cycle 0 of the run: cross entropy + ReCo on the labelled images
+    random + self-training    the same cycle 0, then random regions of the same number and a joint training
+    S4AL+                     the same cycle 0, then the regions of highest entropy and a joint training
+    full supervision          cross entropy + ReCo on all training images
+
+Random and S4AL+ share cycle 0 to the byte: the run is copied before regions are selected. Runs continue where they were
+cut off, so the command can be given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import record
+
+ROWS = ("supervised 10 %", "random + self-training", "S4AL+", "full supervision")
+
+
+def s4al(arguments: list[str], threads: int) -> dict[str, Any]:
+    """One command of s4al with `--json`; its answer."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+    command = [sys.executable, "-m", "s4al", *arguments, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout)
+
+
+def one_seed(seed: int, data: Path, root: Path, threads: int, overrides: list[str]) -> dict[str, dict[str, Any]]:
+    """The four rows of one seed, each a cycle as `s4al train --json` reports it."""
+
+    def train(run: Path, *more: str) -> list[dict[str, Any]]:
+        settings = ["--preset", "camvid-small", "--data", str(data), f"run.seed={seed}", "scorer.threads=1"]
+        cycles = s4al(["train", str(run), *settings, *overrides, *more], threads)["cycles"]
+        print(f"{run.name}: {[round(cycle['miou'], 4) for cycle in cycles]}", flush=True)
+        return cycles
+
+    active, random, full = (root / f"{name}-{seed}" for name in ("active", "random", "full"))
+    if not (active / "cycles" / "001").exists():
+        train(active, "--cycles", "1")
+        if not random.exists():
+            copy = root / f"copying-{seed}"
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(active, copy)
+            shutil.rmtree(copy / "cycles" / "000" / "select")
+            s4al(["select", str(copy), "--strategy", "random"], threads)
+            copy.rename(random)
+    first, last = train(active, "--cycles", "2")
+    baseline = train(random, "--cycles", "2")[1]
+    supervised = train(full, "--cycles", "1", "data.labelled_fraction=1.0")[0]
+    return dict(zip(ROWS, (first, baseline, last, supervised), strict=True))
+
+
+def table(seeds: dict[int, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    rows = []
+    for name in ROWS:
+        cycles = [seeds[seed][name] for seed in seeds]
+        mious = [cycle["miou"] for cycle in cycles]
+        shares = [cycle["miou"] / seeds[seed]["full supervision"]["miou"] for seed, cycle in zip(seeds, cycles, strict=True)]
+        rows.append(
+            {
+                "row": name,
+                "labelled_pixels": cycles[0]["labelled_pixels"],
+                "labelled_fraction": cycles[0]["labelled_fraction"],
+                "miou_mean": statistics.mean(mious),
+                "miou_stdev": statistics.stdev(mious) if len(mious) > 1 else None,
+                "miou": mious,
+                "share_of_full_mean": statistics.mean(shares),
+                "per_class_iou_mean": {
+                    c: statistics.mean(cycle["per_class_iou"][c] or 0.0 for cycle in cycles) for c in cycles[0]["per_class_iou"]
+                },
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the CamVid folder")
+    parser.add_argument("--out", type=Path, default=Path("runs/label-efficiency"), help="where the runs go")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3108, 3109, 3110])
+    parser.add_argument("--jobs", type=int, default=2, help="seeds at a time")
+    parser.add_argument("overrides", nargs="*", help="section.key=value for every run")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        futures = {
+            seed: pool.submit(one_seed, seed, arguments.data, arguments.out, threads, arguments.overrides)
+            for seed in arguments.seeds
+        }
+        seeds = {seed: future.result() for seed, future in futures.items()}
+    configuration = (arguments.out / f"active-{arguments.seeds[0]}" / "run.toml").read_text()
+    print(record("label_efficiency", {"rows": table(seeds), "seeds": arguments.seeds, "configuration": configuration}))
+
+
+if __name__ == "__main__":
+    main()

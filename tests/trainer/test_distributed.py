@@ -1,0 +1,92 @@
+"""Two processes train the model that one would."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from s4al.errors import ConfigError
+from s4al.trainer.distributed import launch_fabric
+from tests.tiny import TINY
+
+# Dropout draws its masks a process at a time; everything else must agree.
+EQUAL = (*TINY, "run.cycles=1", "model.dropout=0.0", "scorer.threads=1")
+
+
+def train(root: Path, processes: int) -> subprocess.CompletedProcess[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", str(port)]
+    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "s4al", "train", str(root)]
+    return subprocess.run(
+        [*command, "--preset", "demo", "--device", "cpu", "--json", *EQUAL],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def losses(root: Path) -> dict[str, list[float]]:
+    lines = (root / "cycles" / "000" / "train" / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    return {name: [row[name] for row in rows] for name in ("loss", "cross_entropy", "reco", "grad_norm")}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_have_the_losses_of_one(tmp_path):
+    done = {count: train(tmp_path / str(count), count) for count in (1, 2)}
+    for result in done.values():
+        assert result.returncode == 0, result.stderr
+    one, two = losses(tmp_path / "1"), losses(tmp_path / "2")
+    for name, values in one.items():
+        assert two[name] == pytest.approx(values, rel=2e-3), name
+    assert one["loss"][0] == pytest.approx(two["loss"][0], rel=1e-5)
+    answer = json.loads(done[2].stdout)  # exactly one object, from rank 0
+    assert len(answer["cycles"]) == 1
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:x", "cpu:one"])
+def test_unknown_devices_are_named(device):
+    if device == "cuda:x" and not torch.cuda.is_available():
+        pytest.skip("the CUDA message comes first where there is no GPU")
+    with pytest.raises(ConfigError, match=device):
+        launch_fabric(device, "32-true")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_says_so():
+    with pytest.raises(ConfigError, match="no CUDA GPU"):
+        launch_fabric("cuda", "32-true")
+
+
+def test_shared_batch_norm_is_batch_norm_in_one_process(monkeypatch):
+    """The formula against torch's own, with the sum over processes replaced by the identity."""
+    from s4al.trainer import distributed as dist
+
+    monkeypatch.setattr(dist.distributed, "get_world_size", lambda: 1)
+    monkeypatch.setattr(dist.differentiable, "all_reduce", lambda tensor: tensor)
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(5)
+    nn.init.normal_(norm.weight)
+    shared = dist._SharedBatchNorm.like(norm)
+    x, y = (torch.randn(4, 5, 6, 7, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in range(2))
+    expected, found = norm(x), shared(y)
+    torch.testing.assert_close(found, expected)
+    for output, source in ((expected, x), (found, y)):
+        output.square().sum().backward()
+        assert source.grad is not None
+    torch.testing.assert_close(y.grad, x.grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(shared.running_var, norm.running_var)
+    torch.testing.assert_close(shared.running_mean, norm.running_mean)
+    assert shared.num_batches_tracked == 1

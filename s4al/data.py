@@ -209,7 +209,7 @@ def _inside(root: Path, relative: str, kind: type[ImageError | MaskError]) -> Pa
     try:
         return contained(root, relative)
     except DataError as error:
-        raise kind(f"{relative}: a link that leaves the data folder") from error
+        raise kind(f"{relative}: a link that leaves the data folder {root} (copy the files in)") from error
     except RuntimeError as error:  # pathlib's word for links that go round in circles
         raise kind(f"{relative}: a link that leads nowhere") from error
 

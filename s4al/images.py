@@ -201,7 +201,6 @@ def _check_mask(header: Header, size: tuple[int, int]) -> None:
 def _decode_rgb(data: bytes, exif: Exif) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
-            picture.load()  # before getexif: a PNG may keep its EXIF behind the pixels
             orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
             turned = orientation in _TURNED
             if turned and exif == "refuse":

@@ -13,6 +13,7 @@ from s4al.watch import Watch
 
 TINY = (
     "run.cycles=2",
+    "run.full_supervision=false",
     "data.height=48",
     "data.width=64",
     "data.labelled_fraction=0.25",

@@ -70,6 +70,8 @@ def run_cycles(
             run = Run(root, settings.set_values(Run.open(root).config, given))
             pool, dataset = load_pool(run.pool_file), None
         _run_cycles(run, pool, dataset, fabric, device, watch)
+        if run.config.run.full_supervision:
+            _train_fully_supervised(run, pool, dataset, fabric, watch)
     return summary(run)
 
 
@@ -112,13 +114,14 @@ def _tidy(run: Run, watch: Watch) -> None:
 
 
 def _is_finished(run: Run) -> bool:
-    last = run.config.run.cycles - 1
-    return all(run.is_committed(cycle, stage) for cycle in range(last + 1) for stage in STAGES)
+    cycles = range(run.config.run.cycles)
+    done = all(run.is_committed(cycle, stage) for cycle in cycles for stage in STAGES)
+    return done and (not run.config.run.full_supervision or Run(_full(run), run.config).is_committed(0, "train"))
 
 
 def prepare_pool(run: Run, watch: Watch) -> tuple[Pool, Dataset]:
     """Read every image and mask once, or check that they are still the same. Raises DataError, StorageError."""
-    from s4al.data import ingest, load_pool, open_dataset, verify_sources
+    from s4al.data import load_pool, open_dataset, verify_sources
 
     dataset = open_dataset(run.config, run.scenes)
     memory = run.logs / "sources.json"
@@ -169,6 +172,42 @@ def _run_cycles(run: Run, pool: Pool, dataset: Dataset | None, fabric: Fabric, d
         if dataset is not None:
             _after_training(run, cycle, device, watch)
         fabric.barrier()
+
+
+def _full(run: Run) -> Path:
+    return run.root / "full"
+
+
+def _train_fully_supervised(run: Run, pool: Pool, dataset: Dataset | None, fabric: Fabric, watch: Watch) -> None:
+    """Train on all labels with the images and iterations of the last joint training, in a run inside the run."""
+    from s4al.labelling import label_initial_images
+    from s4al.trainer import train_cycle
+
+    trainer = run.config.trainer
+    config = settings.set_values(
+        run.config,
+        [
+            "run.cycles=1",
+            "data.labelled_fraction=1.0",
+            'data.labelled_list=""',
+            f"trainer.epochs={trainer.last_epochs}",
+            f"trainer.iterations_per_epoch={trainer.joint_iterations_per_epoch}",
+            f"trainer.batch_labelled_only={trainer.batch_labelled + trainer.batch_unlabelled}",
+        ],
+    )
+    full = Run(_full(run), config)
+    if dataset is not None and not full.is_committed(0, "labels"):
+        watch.note("Full supervision, to compare with: training on every label.")
+        if not Run.exists(full.root):
+            Run.create(full.root, config)
+        for shared in ("cache", "classes.json"):
+            if not (full.root / shared).exists():
+                (full.root / shared).symlink_to(Path("..") / shared)
+        label_initial_images(full, pool, dataset)
+    fabric.barrier()
+    if not full.is_committed(0, "train"):
+        fabric.barrier()
+        train_cycle(full, 0, pool, fabric=fabric, watch=watch)
 
 
 def _label(run: Run, cycle: int, pool: Pool, dataset: Dataset, watch: Watch) -> None:
@@ -231,4 +270,13 @@ def summary(run: Run) -> dict[str, Any]:
                 "engine": scored.get("engine"),
             }
         )
-    return {"run": str(run.root), "total_pixels": run.ledger(0, pool).total_pixels if cycles else 0, "cycles": cycles}
+    full = Run(_full(run), run.config)
+    reference = None
+    if full.is_committed(0, "train"):
+        reference = json.loads((full.stage(0, "train") / "evaluation.json").read_bytes())["miou"]
+    return {
+        "run": str(run.root),
+        "total_pixels": run.ledger(0, pool).total_pixels if cycles else 0,
+        "full_supervision_miou": reference,
+        "cycles": cycles,
+    }

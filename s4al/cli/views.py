@@ -89,10 +89,11 @@ def scoring(console: Console, result: dict[str, Any]) -> None:
 
 def selection(console: Console, result: dict[str, Any]) -> None:
     """`select`."""
+    regions, images = _count(result["regions"], "region"), _count(result["images"], "image")
     _list(
         console,
         {
-            "Selected": f"{result['regions']:,} regions in {result['images']:,} images, {result['pixels']:,} pixels",
+            "Selected": f"{regions} in {images}, {result['pixels']:,} pixels",
             "Strategy": f"{result['strategy']}, by {result['metric']}",
             "List": result["out"],
         },

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from s4al.config import Config, EngineName
 from s4al.errors import EngineError
 from s4al.scorer.cycle import open_run_engine
 from s4al.scorer.engines import Engine, LoadNetwork
-from s4al.scorer.pipeline import score_batches, spans
+from s4al.scorer.pipeline import Span, score_batches, spans
 from s4al.scorer.published import BATCH_SIZE, published_batch
 from s4al.scorer.selection import find_candidates, select
 from s4al.scorer.stopwatch import Stopwatch
@@ -28,7 +28,11 @@ from s4al.scorer.table import ScoreRows
 from s4al.state import Run
 from s4al.watch import Watch
 
+if TYPE_CHECKING:
+    import torch
+
 _DEFAULT_IMAGES = 128
+_PAUSE_S = 0.05  # before each turn: threads of whoever came before spin on for a while
 _ROUND_IMAGES = 32  # of a turn
 _ALL: tuple[EngineName, ...] = ("ort", "torch")
 _STAGES = ("read", "network", "kernel", "write", "select")
@@ -63,31 +67,25 @@ def profile_run(
     EngineError, RunStateError.
     """
     opened = _open_engines(run, cycle, engines, load_network, watch)
+    subjects = [_Subject(engine, run.config) for engine in opened]
+    published = _Published(load_network(), opened[0], run.config.acquisition.regions_per_image)
     with ImageCache.open(run.cache / "train") as cache:
         count = min(images or _DEFAULT_IMAGES, len(cache))
-        subjects = [_Subject(engine, run.config) for engine in opened]
-        network = load_network()
-        published_s = 0.0
-        top_k = run.config.acquisition.regions_per_image
-        card = opened[0].card
-        rounds = spans(0, count, _ROUND_IMAGES)
-        for number, span in enumerate((spans(0, min(count, BATCH_SIZE), BATCH_SIZE)[0], *rounds)):
-            warm_up = number == 0
+        warm_up = Span(0, min(count, BATCH_SIZE))
+        for span in (warm_up, *spans(0, count, _ROUND_IMAGES)):
             image_NHWC = np.empty((span.count, *cache.row_shape), np.uint8)
             cache.read_into(span.first, image_NHWC)
             for subject in subjects:
-                subject.score(cache, span.first, span.count, warm_up)
-                subject.run_bare(image_NHWC, warm_up)
-            elapsed_s = _seconds(
-                lambda images=image_NHWC: [
-                    published_batch(network, images[batch.first : batch.first + batch.count], card, top_k)
-                    for batch in spans(0, len(images), BATCH_SIZE)
-                ]
-            )
-            published_s += 0.0 if warm_up else elapsed_s
-            if not warm_up:
+                subject.score(cache, span)
+                subject.run_bare(image_NHWC)
+            published.run(image_NHWC)
+            if span is warm_up:
+                for each in (*subjects, published):
+                    each.forget()
+            else:
                 watch.progress("profile", span.first + span.count, count)
             watch.stop_here()
+    card = opened[0].card
     return {
         "images": count,
         "height": card.height,
@@ -95,11 +93,7 @@ def profile_run(
         "batch_size": run.config.scorer.batch_size,
         "threads": opened[0].threads,
         "engines": [subject.report(count) for subject in subjects],
-        "baseline": {
-            "name": "published acquisition loop (torch eager, batch 4)",
-            "images_per_s": count / published_s,
-            "ms_per_image": 1000 * published_s / count,
-        },
+        "baseline": published.report(count),
     }
 
 
@@ -129,18 +123,20 @@ class _Subject:
     scoring_s: float = 0.0
     bare_s: float = 0.0
 
-    def score(self, cache: ImageCache, first: int, count: int, warm_up: bool) -> None:
-        """From the decoded cache to selections, as `score_cycle` and `select_cycle` do it, into files that vanish."""
-        stopwatch = Stopwatch() if warm_up else self.stopwatch
-        elapsed_s = _seconds(lambda: self._score(cache, first, count, stopwatch))
-        self.scoring_s += 0.0 if warm_up else elapsed_s
+    def forget(self) -> None:
+        self.stopwatch = Stopwatch()
+        self.scoring_s = self.bare_s = 0.0
 
-    def _score(self, cache: ImageCache, first: int, count: int, watch: Stopwatch) -> None:
-        engine, settings = self.engine, self.config.acquisition
+    def score(self, cache: ImageCache, span: Span) -> None:
+        """From the decoded cache to selections, as `score_cycle` and `select_cycle` do it, into files that vanish."""
+        self.scoring_s += _seconds(lambda: self._score(cache, span))
+
+    def _score(self, cache: ImageCache, span: Span) -> None:
+        engine, settings, watch = self.engine, self.config.acquisition, self.stopwatch
         rows = ScoreRows(engine.card.grid)
         batches = score_batches(
             cache.read_into,
-            spans(first, first + count, engine.batch_size),
+            spans(span.first, span.first + span.count, engine.batch_size),
             engine,
             ids=cache.ids,
             labelled_pixels=settings.labelled_pixels,
@@ -164,12 +160,13 @@ class _Subject:
                 seed=(self.config.run.seed, 0),
             )
 
-    def run_bare(self, image_NHWC: NDArray[np.uint8], warm_up: bool) -> None:
+    def run_bare(self, image_NHWC: NDArray[np.uint8]) -> None:
+        """The network alone, on images in memory."""
         size, count = self.engine.batch_size, len(image_NHWC)
         slots = np.arange(-(-count // size) * size) % count  # the last batch is filled up with the first images
         batches = image_NHWC[slots].reshape(-1, size, *image_NHWC.shape[1:])
         elapsed_s = _seconds(lambda: [self.engine.run(batch) for batch in batches])
-        self.bare_s += 0.0 if warm_up else elapsed_s * count / len(slots)
+        self.bare_s += elapsed_s * count / len(slots)
 
     def report(self, images: int) -> dict[str, Any]:
         rate, bare = images / self.scoring_s, images / self.bare_s
@@ -188,7 +185,35 @@ class _Subject:
         }
 
 
+@dataclass
+class _Published:
+    """The published loop and its time."""
+
+    network: torch.nn.Module
+    engine: Engine  # for its card and number of threads
+    top_k: int
+    seconds: float = 0.0
+
+    def forget(self) -> None:
+        self.seconds = 0.0
+
+    def run(self, image_NHWC: NDArray[np.uint8]) -> None:
+        batches = [image_NHWC[span.first : span.first + span.count] for span in spans(0, len(image_NHWC), BATCH_SIZE)]
+        card, threads = self.engine.card, self.engine.threads
+        self.seconds += _seconds(
+            lambda: [published_batch(self.network, batch, card, self.top_k, threads) for batch in batches]
+        )
+
+    def report(self, images: int) -> dict[str, Any]:
+        return {
+            "name": f"published acquisition loop (torch eager, batch {BATCH_SIZE})",
+            "images_per_s": images / self.seconds,
+            "ms_per_image": 1000 * self.seconds / images,
+        }
+
+
 def _seconds(work: Callable[[], object]) -> float:
+    time.sleep(_PAUSE_S)
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

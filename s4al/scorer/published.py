@@ -20,7 +20,7 @@ BATCH_SIZE = 4
 
 
 def published_batch(
-    network: torch.nn.Module, image_NHWC: NDArray[np.uint8], card: ModelCard, top_k: int
+    network: torch.nn.Module, image_NHWC: NDArray[np.uint8], card: ModelCard, top_k: int, threads: int
 ) -> list[tuple[int, float]]:
     """(region, entropy) of the best regions of each image.
 
@@ -29,6 +29,7 @@ def published_batch(
     import torch
     from torch.nn.functional import adaptive_avg_pool2d, interpolate, softmax
 
+    torch.set_num_threads(threads)
     chosen: list[tuple[int, float]] = []
     with torch.no_grad():
         logits_NChw = network(torch.from_numpy(image_NHWC))

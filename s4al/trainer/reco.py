@@ -44,7 +44,7 @@ def reco_loss(
 
     Returns
     -------
-    float32 scalar, computed in float32 (outside autocast regions, which would lower the class means); 0 where fewer than
+    float32 scalar, computed in float32 (outside autocast, which would lower the class means); 0 where fewer than
     two classes are present or no pixel is hard. The host never waits for the device.
     """
     num_classes = probability_BChw.shape[1]

@@ -77,6 +77,15 @@ def test_scoring() -> None:
     ]
 
 
+def test_selection_and_export() -> None:
+    result = {"regions": 1, "images": 1, "pixels": 1200, "strategy": "per-image", "metric": "entropy", "out": "r/a b"}
+    assert "1 region in 1 image, 1,200 pixels\n" in _shown(views.selection, result)
+    parity = {"images": 16, "label_agreement": 0.99987, "max_entropy_error": 0.000012}
+    text = _shown(views.exported, {"out": "m.onnx", "bytes": 3 * 2**20, "precision": "fp16", "parity": parity})
+    assert "3.0 MiB, fp16" in text
+    assert "99.987% of the pixels, region entropy within 1.2e-05 nats" in text
+
+
 def test_profile() -> None:
     stages = [
         {"name": "read", "ms_per_image": 2.0, "share": 0.05},

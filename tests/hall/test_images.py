@@ -30,7 +30,8 @@ from tests.bad_images import (
 )
 
 LUT = identity_lut(3)
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")  # images.py says so too, but pytest resets it
+# images.py says so too, but pytest resets the filters
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
 
 
 def write(folder: Path, data: bytes, name: str = "a.png") -> Path:

@@ -17,6 +17,7 @@ from s4al import data
 from s4al.config import Config, resolve
 from s4al.data import (
     Pool,
+    Record,
     Row,
     ingest,
     initial_labelled,
@@ -106,6 +107,24 @@ def test_stop_request_ends_the_reading(folder_root: Path, out: Path) -> None:
     assert not (out / data.POOL_FILE).exists()
 
 
+def test_few_decoded_images_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the writing is, the readers do not run ahead of it."""
+    monkeypatch.setattr(data.os, "cpu_count", lambda: 2)
+    started: list[str] = []
+
+    def work(record: Record) -> data._Read:
+        started.append(record.id)
+        return data._Read(Row(record.id, "train", "", ""))
+
+    records = [Record(str(i), "train", Path(), None) for i in range(100)]
+    taken = 0
+    for read in data._in_order(work, records):
+        assert read.row.id == str(taken)
+        taken += 1
+        assert len(started) - taken <= 2 * 2
+    assert taken == 100
+
+
 def test_empty_validation_has_empty_caches(folder_root: Path, out: Path) -> None:
     shutil.rmtree(folder_root / "val")
     take(folder_root, out)
@@ -133,7 +152,7 @@ def test_images_of_many_sizes(tmp_path: Path, folder_root: Path, save_png: Save,
 # --- what is set aside ---
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")  # images.py says so too, but pytest resets the filters
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")  # as images.py does; pytest resets it
 def test_the_whole_corpus_in_a_pool(tmp_path: Path, save_png: Save) -> None:
     """Every bad file is set aside with its reason; the rows of the others are as in a pool without them."""
     good, mixed = tmp_path / "good", tmp_path / "mixed"

@@ -79,8 +79,16 @@ def test_every_image_that_is_not_labelled_is_scored_in_every_region(run: Run) ->
     table = files.read_table(run.stage(0, "score") / "shard-00000.parquet")
     columns = {name: str(table.schema.field(name).type) for name in table.column_names}
     assert columns == {
-        "image": "string", "region": "int32", "y0": "int32", "x0": "int32", "y1": "int32", "x1": "int32",
-        "entropy": "float", "least_confidence": "float", "margin": "float", "labelled": "float",
+        "image": "string",
+        "region": "int32",
+        "y0": "int32",
+        "x0": "int32",
+        "y1": "int32",
+        "x1": "int32",
+        "entropy": "float",
+        "least_confidence": "float",
+        "margin": "float",
+        "labelled": "float",
         "predicted": "int16",
     }
     scores = score_table(run)

@@ -12,7 +12,7 @@ from torchvision.models import mobilenet_v2, resnet50
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from s4al.config import ModelConfig
-from s4al.trainer.backbones import MobileNetV2Backbone, build_backbone
+from s4al.trainer.backbones import MobileNetV2Backbone, _StochasticBottleneck, build_backbone
 from s4al.trainer.network import DeepLabV3Plus, build_network
 
 SMALL = ModelConfig(weights="none", representation_dim=32)
@@ -50,6 +50,15 @@ def test_resnet_is_at_stride_8_with_a_linear_drop_path(name: str) -> None:
     assert len(rates) == {"resnet50": 16, "resnet101": 33}[name]
     assert rates[0] == 0.0 and rates[-1] == pytest.approx(0.1)
     assert torch.tensor(rates).diff().allclose(torch.tensor(0.1 / (len(rates) - 1)))
+
+
+def test_stochastic_depth_drops_the_residual_branch_and_keeps_the_identity() -> None:
+    block = _StochasticBottleneck(64, 16).train()
+    block.drop_path.p = 1.0
+    features = torch.rand(2, 64, 5, 5)
+    assert torch.equal(block(features), features)
+    block.drop_path.p = 0.0
+    assert not torch.equal(block(features), features)
 
 
 def test_mobilenet_dilates_only_its_last_block() -> None:

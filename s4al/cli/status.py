@@ -18,6 +18,7 @@ _DOING = {
     "export": "export the network of cycle {}",
     "score": "score the pool with the network of cycle {}",
     "select": "select regions with the scores of cycle {}",
+    "full": "train on every label, to compare with",
 }
 
 
@@ -27,7 +28,8 @@ def read_status(root: Path) -> dict[str, Any]:
     Returns
     -------
     `{"run", "data", "images", "planned_cycles", "cycles": [{"cycle", "stages", "labelled_fraction", "regions",
-    "miou"}], "finished", "next", "in_use_by", "unfinished"}`; figures are None where they are not known yet.
+    "miou"}], "full_supervision_miou", "finished", "next", "in_use_by", "unfinished"}`; figures are None where they
+    are not known (yet).
 
     Raises
     ------
@@ -42,39 +44,49 @@ def read_status(root: Path) -> dict[str, Any]:
     cycles = []
     for cycle in range(run.last_cycle("labels") + 1):
         ledger = run.ledger(cycle, pool) if pool else None
-        evaluation = run.stage(cycle, "train") / "evaluation.json"
         cycles.append(
             {
                 "cycle": cycle,
                 "stages": [stage for stage in STAGES if run.is_committed(cycle, stage)],
                 "labelled_fraction": ledger.labelled_fraction if ledger else None,
                 "regions": ledger.regions if ledger else None,
-                "miou": json.loads(evaluation.read_bytes())["miou"] if run.is_committed(cycle, "train") else None,
+                "miou": _miou(run, cycle),
             }
         )
-    todo = _first_missing(run)
+    planned = max(run.config.run.cycles, len(cycles))  # `train --cycles N` may have asked for more
+    reference = _miou(Run(root / "full", run.config), 0)
+    todo = _first_missing(run, planned)
+    if todo is None and run.config.run.full_supervision and reference is None:
+        todo = (0, "full")
     return {
         "run": str(root),
         "data": run.config.data.adapter,
         "images": len(pool.train) if pool else None,
-        "planned_cycles": run.config.run.cycles,
+        "planned_cycles": planned,
         "cycles": cycles,
+        "full_supervision_miou": reference,
         "finished": todo is None,
-        "next": _next(run, todo, has_pool=pool is not None),
+        "next": _next(run, planned, todo, has_pool=pool is not None),
         "in_use_by": _holder(root),
         "unfinished": _unfinished(root),
     }
 
 
-def _first_missing(run: Run) -> tuple[int, str] | None:
-    steps = ((cycle, stage) for cycle in range(run.config.run.cycles) for stage in STAGES)
+def _miou(run: Run, cycle: int) -> float | None:
+    if not run.is_committed(cycle, "train"):
+        return None
+    return json.loads((run.stage(cycle, "train") / "evaluation.json").read_bytes())["miou"]
+
+
+def _first_missing(run: Run, planned: int) -> tuple[int, str] | None:
+    steps = ((cycle, stage) for cycle in range(planned) for stage in STAGES)
     return next(((cycle, stage) for cycle, stage in steps if not run.is_committed(cycle, stage)), None)
 
 
-def _next(run: Run, todo: tuple[int, str] | None, *, has_pool: bool) -> str:
+def _next(run: Run, planned: int, todo: tuple[int, str] | None, *, has_pool: bool) -> str:
     command = f"s4al train {shlex.quote(str(run.root))}"
     if todo is None:
-        return f"Finished. One more cycle: {command} --cycles {run.config.run.cycles + 1}"
+        return f"Finished. One more cycle: {command} --cycles {planned + 1}"
     cycle, stage = todo
     if stage == "labels" and cycle > 0 and run.config.data.oracle == "people":
         return f"Cycle {cycle} waits for people to label {run.stage(cycle - 1, 'select') / 'selections.parquet'}"

@@ -20,6 +20,7 @@ def training(console: Console, result: dict[str, Any]) -> None:
     """`train`: a row a cycle, the classes, and where to look next."""
     root, cycles = Path(result["run"]), result["cycles"]
     console.print(_cycles(cycles, result.get("full_supervision_miou")))
+    console.print()
     console.print(_classes(cycles))
     _list(
         console,
@@ -128,7 +129,10 @@ def status(console: Console, result: dict[str, Any]) -> None:
             regions = f"{row['regions']:,}" if row["regions"] is not None else ""
             table.add_row(str(row["cycle"]), *marks, _percent(row["labelled_fraction"]), regions, _percent(row["miou"]))
         console.print(table)
-    lines = {"Next": result["next"]}
+    full_miou = result["full_supervision_miou"]
+    lines = {"Next": result["next"]} | (
+        {"Full": f"mIoU {_percent(full_miou)} with every pixel labelled"} if full_miou else {}
+    )
     if result["in_use_by"]:
         lines["In use"] = result["in_use_by"]
     elif result["unfinished"]:

@@ -159,8 +159,6 @@ class TorchEngine:
 
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise EngineError("torch sees no CUDA device.", remedy="Use --device cpu.")
-        if device == "cpu":
-            torch.set_num_threads(threads)
         self._torch, self._device = torch, torch.device(device)
         self._network = load_network().eval().to(self._device)
         self.provider = f"torch {device}"

@@ -72,6 +72,7 @@ def select_cycle(
         (files.read_table(path, columns) for path in sorted(scores.glob("shard-*.parquet"))),
         chosen_by["metric"],
         run.grid.ring() if settings.exclude_ring else None,
+        best_of_image=chosen_by["regions_per_image"] if chosen_by["strategy"] == "per-image" else None,
     )
     indices, rank = select(
         candidates,
@@ -105,8 +106,9 @@ def _say_if_little_is_left(
     candidates: Candidates, indices: NDArray[np.int64], chosen_by: dict[str, Any], watch: Watch
 ) -> None:
     if not len(candidates):
-        watch.note("No region is left to ask for: everything that may be asked is labelled.")
-    elif len(indices) == len(candidates):
+        if chosen_by["regions_per_image"]:
+            watch.note("No region is left to ask for: everything that may be asked is labelled.")
+    elif chosen_by["strategy"] != "per-image" and len(indices) == len(candidates):
         watch.note(f"The budget covers all {len(candidates):,} regions that are left; all of them are asked for.")
     elif chosen_by["strategy"] == "per-image" and chosen_by["budget_pixels"]:
         watch.note("The strategy per-image goes by regions_per_image; budget_pixels is not used.")

@@ -10,7 +10,7 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,10 @@ class Candidates:
 
 
 def find_candidates(
-    tables: Iterable[pa.Table], metric: Metric, excluded_R: NDArray[np.bool_] | None = None
+    tables: Iterable[pa.Table],
+    metric: Metric,
+    excluded_R: NDArray[np.bool_] | None = None,
+    best_of_image: int | None = None,
 ) -> Candidates:
     """The regions of score tables that may be asked for.
 
@@ -59,39 +62,69 @@ def find_candidates(
 
     Parameters
     ----------
-    tables : shards, in any order; only the columns needed are held.
+    tables : shards, in any order; each is dropped before the next is read.
+    best_of_image : keep only so many of each image, the best; an image's regions must then be in one shard. Memory does
+        not grow with the number of regions any more.
     """
-    import pyarrow as pa
-
-    kept: list[pa.Table] = []
+    shards: list[Candidates] = []
     for table in tables:
-        y0, x0, y1, x1 = (table[name].to_numpy() for name in BOX)
-        wanted = (y1 > y0) & (x1 > x0) & (table["labelled"].to_numpy() < 1)
-        if excluded_R is not None:
-            wanted &= ~excluded_R[table["region"].to_numpy()]
-        kept.append(table.select(["image", "region", *BOX, metric, "predicted"]).filter(pa.array(wanted)))
-    if not kept:
-        nothing = np.empty(0, np.int32)
-        return Candidates(
-            [], nothing, nothing, np.empty((0, 4), np.int32), np.empty(0, np.float32), np.empty(0, np.int16)
-        )
-    table = pa.concat_tables(kept)
+        shard = _of_table(table, metric, excluded_R)
+        if best_of_image is not None:
+            shard = _take(shard, np.sort(_best_of_each_image(shard, shard.score_M, best_of_image)[0]))
+        shards.append(shard)
+    return _merge(shards)
+
+
+def _of_table(table: pa.Table, metric: Metric, excluded_R: NDArray[np.bool_] | None) -> Candidates:
     coded = table["image"].dictionary_encode().combine_chunks()
-    names: list[str] = coded.dictionary.to_pylist()
-    order = sorted(range(len(names)), key=names.__getitem__)
-    rank = np.empty(len(names), np.int32)
-    rank[order] = np.arange(len(names), dtype=np.int32)
-    image_M = rank[coded.indices.to_numpy()]
-    region_M = table["region"].to_numpy()
-    sort = np.lexsort((region_M, image_M))
-    return Candidates(
-        [names[index] for index in order],
-        image_M[sort],
-        region_M[sort],
-        np.stack([table[name].to_numpy() for name in BOX], axis=1)[sort],
-        table[metric].to_numpy()[sort],
-        table["predicted"].to_numpy()[sort],
+    box_M4 = np.stack([table[name].to_numpy() for name in BOX], axis=1)
+    y0, x0, y1, x1 = box_M4.T
+    wanted_M = (y1 > y0) & (x1 > x0) & (table["labelled"].to_numpy() < 1)
+    if excluded_R is not None:
+        wanted_M &= ~excluded_R[table["region"].to_numpy()]
+    everything = Candidates(
+        coded.dictionary.to_pylist(),
+        coded.indices.to_numpy(),
+        table["region"].to_numpy(),
+        box_M4,
+        table[metric].to_numpy(),
+        table["predicted"].to_numpy(),
     )
+    return _take(everything, np.flatnonzero(wanted_M))
+
+
+def _take(candidates: Candidates, indices: NDArray[np.int64]) -> Candidates:
+    return Candidates(
+        candidates.images,
+        candidates.image_M[indices],
+        candidates.region_M[indices],
+        candidates.box_M4[indices],
+        candidates.score_M[indices],
+        candidates.predicted_M[indices],
+    )
+
+
+def _merge(shards: Sequence[Candidates]) -> Candidates:
+    """One sorted whole."""
+    images = sorted({image for shard in shards for image in shard.images})
+    number = {image: index for index, image in enumerate(images)}
+    image_M = _join(
+        (np.array([number[image] for image in shard.images], np.int32)[shard.image_M] for shard in shards), np.int32
+    )
+    region_M = _join((shard.region_M for shard in shards), np.int32)
+    whole = Candidates(
+        images,
+        image_M,
+        region_M,
+        np.concatenate([np.empty((0, 4), np.int32), *(shard.box_M4 for shard in shards)]),
+        _join((shard.score_M for shard in shards), np.float32),
+        _join((shard.predicted_M for shard in shards), np.int16),
+    )
+    return _take(whole, np.lexsort((region_M, image_M)))
+
+
+def _join(arrays: Iterable[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
+    return np.concatenate([np.empty(0, dtype), *arrays])
 
 
 def select(

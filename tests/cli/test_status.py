@@ -16,7 +16,14 @@ from s4al.labelling import label_initial_images
 from s4al.state import STAGES, Run
 from s4al.watch import Watch
 
-TINY = ["scenes.train=4", "scenes.val=1", "scenes.test=1", "data.labelled_fraction=0.25", "run.cycles=2"]
+TINY = [
+    "run.full_supervision=false",
+    "scenes.train=4",
+    "scenes.val=1",
+    "scenes.test=1",
+    "data.labelled_fraction=0.25",
+    "run.cycles=2",
+]
 
 
 @pytest.fixture
@@ -98,6 +105,31 @@ def test_finished(begun: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert status["cycles"][1]["labelled_fraction"] == pytest.approx(0.25 + 64 / total)
     assert run(["status", str(begun.root)]) == 0
     assert "25.1 %" in capsys.readouterr().out
+
+
+def test_more_cycles_than_were_planned(begun: Run) -> None:
+    """`train --cycles 3` is not written into run.toml."""
+    for cycle in range(3):
+        for stage in ("labels", "train", "export", "pseudo", "score", "select"):
+            if not begun.is_committed(cycle, stage):
+                _commit(begun, cycle, stage)
+    assert read_status(begun.root)["planned_cycles"] == 3
+    assert read_status(begun.root)["next"].endswith("--cycles 4")
+
+
+def test_full_supervision_is_part_of_the_run(begun: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = config.set_values(begun.config, ["run.full_supervision=true", "run.cycles=1"])
+    (begun.root / "run.toml").write_text(config.dump(wanted))
+    for stage in STAGES[1:]:
+        _commit(begun, 0, stage)
+    assert read_status(begun.root)["next"].endswith("will train on every label, to compare with")
+    full = Run.create(begun.root / "full", wanted)
+    _commit(full, 0, "labels")
+    _commit(full, 0, "train", miou=0.75)
+    status = read_status(begun.root)
+    assert (status["full_supervision_miou"], status["finished"]) == (0.75, True)
+    assert run(["status", str(begun.root)]) == 0
+    assert "mIoU 75.0 % with every pixel labelled" in capsys.readouterr().out
 
 
 def test_an_interrupted_training_says_its_step(begun: Run) -> None:

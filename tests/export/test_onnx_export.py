@@ -15,11 +15,10 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate, log_softmax, softmax
 
-from s4al.config import ModelConfig, PseudoConfig
 from s4al.export.onnx_export import export_onnx
-from s4al.export.scoring_network import ScoringNetwork, folded, wrap
+from s4al.export.scoring_network import ScoringNetwork, folded
 from s4al.scorer.model_card import read_model
-from s4al.trainer.network import IMAGENET_MEAN, IMAGENET_STD, build_network
+from s4al.trainer.network import IMAGENET_MEAN, IMAGENET_STD
 from tests.small_models import HEIGHT, WIDTH, random_images, small_card, small_model, small_scoring_network
 
 
@@ -189,27 +188,3 @@ def test_several_scales_are_averaged_inside_the_graph(average: str) -> None:
 def test_one_scale_adds_no_node() -> None:
     network = small_scoring_network(scales=(1.0,), average="probabilities")
     assert op_types(export_onnx(network, small_card())) == op_types(small_model())
-
-
-# --- the real network ---
-
-
-def test_the_papers_network_exports_without_its_representation_head() -> None:
-    torch.manual_seed(0)
-    network = build_network(ModelConfig(weights="none", representation_dim=16), 3).eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None and module.running_var is not None
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    scoring = wrap(network, HEIGHT, WIDTH, PseudoConfig())
-    model = export_onnx(scoring, small_card())
-    types = op_types(model)
-    assert set(types) <= {
-        *("Cast", "Transpose", "Sub", "Mul", "Conv", "Clip", "Relu", "Add", "Concat", "Resize"),
-        *("ReduceMean", "Expand", "Shape"),
-    }
-    assert b"representation" not in model
-    images = random_images(3)
-    expected = run_torch(scoring, images)
-    np.testing.assert_allclose(run_onnx(model, images), expected, atol=1e-4 * max(1.0, np.abs(expected).max()))

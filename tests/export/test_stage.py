@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 
@@ -29,7 +30,10 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     network = build_network(run.config.model, len(run.class_names))
     with torch.no_grad():
-        network.train()(torch.randn(8, 3, 48, 64))  # statistics of batch norm that are not those of the first day
+        network.train()
+        for _ in range(20):
+            network(torch.randn(8, 3, 48, 64))  # settles the statistics of batch norm
+        network.class_head[-1].weight *= 20  # logits as far apart as those of a trained network
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     with run.commit(0, "train") as folder:
         save_checkpoint(folder, network, optimizer, Meta(6, 6, len(run.class_names), 0), keep=1)
@@ -64,6 +68,17 @@ def test_the_stage_holds_the_model_and_the_parity_report(exported: Run) -> None:
     assert parity["measured"]["images"] == 2
     assert parity["measured"]["max_entropy_error"] < 1e-3
     assert parity["measured"]["label_agreement"] > 0.999
+
+
+def test_the_papers_network_is_exported_without_its_representation_head(exported: Run) -> None:
+    model = (exported.stage(0, "export") / "model.onnx").read_bytes()
+    assert b"representation" not in model
+    types = [node.op_type for node in onnx.load_from_string(model).graph.node]
+    assert set(types) <= {
+        *("Cast", "Transpose", "Sub", "Mul", "Conv", "Clip", "Relu", "Add", "Concat", "Resize"),
+        *("ReduceMean", "Expand", "Shape"),
+    }
+    assert types.count("Conv") == 60
 
 
 def test_exporting_again_changes_nothing(exported: Run) -> None:

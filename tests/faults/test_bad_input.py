@@ -43,7 +43,7 @@ def test_one_bad_image_is_set_aside_listed_and_counted(tmp_path, folder_root):
     assert any("1 of" in line and "05.png" in line for line in watch.lines)
     score = tmp_path / "run" / "cycles" / "001" / "score"
     aside = files.read_table(score / "quarantine.parquet").to_pylist()
-    assert [row["image"] for row in aside] == ["05"]
+    assert [row["image"] for row in aside] == ["train/05"]
     scored = {row["image"] for shard in score.glob("shard-*.parquet") for row in files.read_table(shard).to_pylist()}
     assert len(scored) == 12 - 1 - 2
     assert result["total_pixels"] == 11 * 600

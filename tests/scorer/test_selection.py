@@ -187,6 +187,17 @@ def test_nothing_to_choose_from(strategy: Strategy) -> None:
     assert choose(POOL, strategy, k=0) == ([], [])
 
 
+def test_keeping_the_best_of_each_image_of_a_shard_changes_no_choice() -> None:
+    generator = np.random.default_rng(1)
+    rows = [(f"{i}", region, float(generator.integers(0, 4))) for i in range(12) for region in range(6)]
+    shards = [score_table(rows[start : start + 24]) for start in range(0, 72, 24)]
+    pruned = find_candidates(shards[::-1], "entropy", best_of_image=2)
+    assert len(pruned) == 24
+    indices, rank = select(pruned, "per-image", regions_per_image=2, budget_pixels=0, seed=(0, 0))
+    chosen = [(pruned.images[pruned.image_M[i]], int(pruned.region_M[i])) for i in indices]
+    assert (chosen, rank.tolist()) == choose(shards, "per-image", k=2)
+
+
 def test_candidates_are_sorted_and_know_what_they_cost() -> None:
     shards = [score_table([("b", 1, 0.1), ("b", 0, 0.2)], y1=[3, 4]), score_table([("a", 5, 0.3)], y1=[5])]
     candidates: Candidates = find_candidates(shards, "entropy")

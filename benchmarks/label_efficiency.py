@@ -22,6 +22,8 @@ import shutil
 import statistics
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,39 +33,49 @@ from benchmarks.record import record
 ROWS = ("supervised 10 %", "random + self-training", "S4AL+", "full supervision")
 
 
-def s4al(arguments: list[str], threads: int) -> dict[str, Any]:
-    """One command of s4al with `--json`; its answer."""
+def s4al(arguments: list[str], threads: int, free: threading.Semaphore) -> dict[str, Any]:
+    """One command of s4al with `--json`, when a process is free; its answer."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
     command = [sys.executable, "-m", "s4al", *arguments, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    with free:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout)
 
 
-def one_seed(seed: int, data: Path, root: Path, threads: int, overrides: list[str]) -> dict[str, dict[str, Any]]:
+def one_seed(
+    seed: int, data: Path, root: Path, call: Callable[[list[str]], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
     """The four rows of one seed, each a cycle as `s4al train --json` reports it."""
 
     def train(run: Path, *more: str) -> list[dict[str, Any]]:
         settings = ["--preset", "camvid-small", "--data", str(data), f"run.seed={seed}", "scorer.threads=1"]
-        cycles = s4al(["train", str(run), *settings, *overrides, *more], threads)["cycles"]
+        cycles = call(["train", str(run), *settings, *more])["cycles"]
         print(f"{run.name}: {[round(cycle['miou'], 4) for cycle in cycles]}", flush=True)
         return cycles
 
     active, random, full = (root / f"{name}-{seed}" for name in ("active", "random", "full"))
-    if not (active / "cycles" / "001").exists():
-        train(active, "--cycles", "1")
-        if not random.exists():
-            copy = root / f"copying-{seed}"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(active, copy)
-            shutil.rmtree(copy / "cycles" / "000" / "select")
-            s4al(["select", str(copy), "--strategy", "random"], threads)
-            copy.rename(random)
-    first, last = train(active, "--cycles", "2")
-    baseline = train(random, "--cycles", "2")[1]
-    supervised = train(full, "--cycles", "1", "data.labelled_fraction=1.0")[0]
-    return dict(zip(ROWS, (first, baseline, last, supervised), strict=True))
+    with ThreadPoolExecutor() as pool:
+        if not (active / "cycles" / "001").exists():
+            train(active, "--cycles", "1")
+            _copy_with_random_selection(active, random, call)
+        last = pool.submit(train, active, "--cycles", "2")
+        baseline = pool.submit(train, random, "--cycles", "2")
+        supervised = pool.submit(train, full, "--cycles", "1", "data.labelled_fraction=1.0")
+        rows = (last.result()[0], baseline.result()[1], last.result()[1], supervised.result()[0])
+    return dict(zip(ROWS, rows, strict=True))
+
+
+def _copy_with_random_selection(active: Path, random: Path, call: Callable[[list[str]], dict[str, Any]]) -> None:
+    if random.exists():
+        return
+    copy = random.with_name(f"copying-{random.name}")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(active, copy)
+    shutil.rmtree(copy / "cycles" / "000" / "select")
+    call(["select", str(copy), "--strategy", "random"])
+    copy.rename(random)
 
 
 def table(seeds: dict[int, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -71,7 +83,9 @@ def table(seeds: dict[int, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
     for name in ROWS:
         cycles = [seeds[seed][name] for seed in seeds]
         mious = [cycle["miou"] for cycle in cycles]
-        shares = [cycle["miou"] / seeds[seed]["full supervision"]["miou"] for seed, cycle in zip(seeds, cycles, strict=True)]
+        shares = [
+            cycle["miou"] / seeds[seed]["full supervision"]["miou"] for seed, cycle in zip(seeds, cycles, strict=True)
+        ]
         rows.append(
             {
                 "row": name,
@@ -82,7 +96,8 @@ def table(seeds: dict[int, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
                 "miou": mious,
                 "share_of_full_mean": statistics.mean(shares),
                 "per_class_iou_mean": {
-                    c: statistics.mean(cycle["per_class_iou"][c] or 0.0 for cycle in cycles) for c in cycles[0]["per_class_iou"]
+                    c: statistics.mean(cycle["per_class_iou"][c] or 0.0 for cycle in cycles)
+                    for c in cycles[0]["per_class_iou"]
                 },
             }
         )
@@ -94,16 +109,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the CamVid folder")
     parser.add_argument("--out", type=Path, default=Path("runs/label-efficiency"), help="where the runs go")
     parser.add_argument("--seeds", type=int, nargs="+", default=[3108, 3109, 3110])
-    parser.add_argument("--jobs", type=int, default=2, help="seeds at a time")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time, which share the cores")
     parser.add_argument("overrides", nargs="*", help="section.key=value for every run")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        futures = {
-            seed: pool.submit(one_seed, seed, arguments.data, arguments.out, threads, arguments.overrides)
-            for seed in arguments.seeds
-        }
+    threads, free = max(1, (os.cpu_count() or 1) // arguments.jobs), threading.Semaphore(arguments.jobs)
+
+    def call(words: list[str]) -> dict[str, Any]:
+        return s4al([*words, *(arguments.overrides if words[0] == "train" else [])], threads, free)
+
+    with ThreadPoolExecutor() as pool:
+        futures = {seed: pool.submit(one_seed, seed, arguments.data, arguments.out, call) for seed in arguments.seeds}
         seeds = {seed: future.result() for seed, future in futures.items()}
     configuration = (arguments.out / f"active-{arguments.seeds[0]}" / "run.toml").read_text()
     print(record("label_efficiency", {"rows": table(seeds), "seeds": arguments.seeds, "configuration": configuration}))

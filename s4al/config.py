@@ -30,82 +30,82 @@ class Section(BaseModel):
 
 
 class RunConfig(Section):
-    seed: int = Field(3108, ge=0, lt=2**31)  # the seed of the published code
-    cycles: int = Field(2, ge=1)  # trainings; each after the first follows one round of queries
+    seed: int = Field(default=3108, ge=0, lt=2**31)  # the seed of the published code
+    cycles: int = Field(default=2, ge=1)  # trainings; each after the first follows one round of queries
     full_supervision: bool = False  # also train once on every label, to compare with (needs data.oracle="masks")
 
 
 class DataConfig(Section):
     adapter: Literal["scenes", "folder", "camvid", "cityscapes", "voc"] = "scenes"
     root: str = ""
-    height: int = Field(360, ge=16)  # network input, pixels
-    width: int = Field(480, ge=16)
+    height: int = Field(default=360, ge=16)  # network input, pixels
+    width: int = Field(default=480, ge=16)
     classes: tuple[str, ...] = ()  # names for the folder adapter; the others know theirs
-    labelled_fraction: float = Field(0.10, gt=0.0, le=1.0)
+    labelled_fraction: float = Field(default=0.10, gt=0.0, le=1.0)
     labelled_list: str = ""  # text file, one image id a line: the images labelled at the start
     test_split: Literal["test", "val"] = "test"
     oracle: Literal["masks", "people"] = "masks"
-    max_megapixels: float = Field(40.0, gt=0.0, le=89.0)  # Pillow's own limit is 89
-    max_bad_fraction: float = Field(0.01, ge=0.0, le=1.0)  # of the pool; one bad image is always tolerated
+    max_megapixels: float = Field(default=40.0, gt=0.0, le=89.0)  # Pillow's own limit is 89
+    max_bad_fraction: float = Field(default=0.01, ge=0.0, le=1.0)  # of the pool; one bad image is always tolerated
 
 
 class ScenesConfig(Section):
     """The embedded data set: counts of images a split and their size in pixels."""
 
-    seed: int = Field(0, ge=0)
-    train: int = Field(120, ge=1)
-    val: int = Field(16, ge=1)
-    test: int = Field(60, ge=1)
-    height: int = Field(96, ge=32)
-    width: int = Field(128, ge=32)
+    seed: int = Field(default=0, ge=0)
+    train: int = Field(default=120, ge=1)
+    val: int = Field(default=16, ge=1)
+    test: int = Field(default=60, ge=1)
+    height: int = Field(default=96, ge=32)
+    width: int = Field(default=128, ge=32)
 
 
 class ModelConfig(Section):
     backbone: Literal["mobilenet_v2", "resnet50", "resnet101"] = "mobilenet_v2"
     weights: str = "imagenet"  # "imagenet" (torchvision), "none", or a .safetensors file
-    representation_dim: int = Field(256, ge=1)  # author code
-    dropout: float = Field(0.5, ge=0.0, lt=1.0)  # in the ASPP; the noise of the noisy student
-    drop_path: float = Field(0.1, ge=0.0, lt=1.0)  # ResNets only
+    representation_dim: int = Field(default=256, ge=1)  # author code
+    dropout: float = Field(default=0.5, ge=0.0, lt=1.0)  # in the ASPP; the noise of the noisy student
+    drop_path: float = Field(default=0.1, ge=0.0, lt=1.0)  # ResNets only
     align_corners: bool = False  # author code: true
 
 
 class TrainerConfig(Section):
-    epochs: int = Field(100, ge=1)
-    last_epochs: int = Field(150, ge=1)  # the last cycle trains longer (Table 1)
-    iterations_per_epoch: int = Field(50, ge=1)  # labelled images only (cycle 0)
-    joint_iterations_per_epoch: int = Field(100, ge=1)  # labelled and pseudo-labelled images
-    batch_labelled_only: int = Field(4, ge=1)
-    batch_labelled: int = Field(2, ge=1)
-    batch_unlabelled: int = Field(4, ge=1)
-    lr: float = Field(1e-2, gt=0.0)
-    head_lr_multiplier: float = Field(1.0, gt=0.0)  # author code: 10
-    momentum: float = Field(0.9, ge=0.0, lt=1.0)  # Nesterov; author code
-    weight_decay: float = Field(1e-4, ge=0.0)
-    poly_power: float = Field(0.9, ge=0.0)  # author code
+    epochs: int = Field(default=100, ge=1)
+    last_epochs: int = Field(default=150, ge=1)  # the last cycle trains longer (Table 1)
+    iterations_per_epoch: int = Field(default=50, ge=1)  # labelled images only (cycle 0)
+    joint_iterations_per_epoch: int = Field(default=100, ge=1)  # labelled and pseudo-labelled images
+    batch_labelled_only: int = Field(default=4, ge=1)
+    batch_labelled: int = Field(default=2, ge=1)
+    batch_unlabelled: int = Field(default=4, ge=1)
+    lr: float = Field(default=1e-2, gt=0.0)
+    head_lr_multiplier: float = Field(default=1.0, gt=0.0)  # author code: 10
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)  # Nesterov; author code
+    weight_decay: float = Field(default=1e-4, ge=0.0)
+    poly_power: float = Field(default=0.9, ge=0.0)  # author code
     ce_reduction: Literal["all", "valid"] = "all"  # author code: the mean is over ignored pixels too
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
-    workers: int = Field(-1, ge=-1)  # processes that augment; -1: none on the CPU, up to 8 beside a GPU
-    checkpoint_every: int = Field(500, ge=1)  # steps
-    keep_checkpoints: int = Field(2, ge=1)
+    workers: int = Field(default=-1, ge=-1)  # processes that augment; -1: none on the CPU, up to 8 beside a GPU
+    checkpoint_every: int = Field(default=500, ge=1)  # steps
+    keep_checkpoints: int = Field(default=2, ge=1)
 
 
 class AugmentConfig(Section):
     """Weak: scale, crop, flip. Strong: blur or jitter, then CutOut. Probabilities and ranges are the author code's."""
 
-    scale_min: float = Field(0.5, gt=0.0)
-    scale_max: float = Field(2.0, gt=0.0)
-    flip: Fraction = Field(0.5, ge=0.0, le=1.0)
-    blur: Fraction = Field(0.5, ge=0.0, le=1.0)
-    blur_sigma_min: float = Field(0.25, gt=0.0)
-    blur_sigma_max: float = Field(1.25, gt=0.0)
-    jitter: Fraction = Field(0.5, ge=0.0, le=1.0)  # only where the image was not blurred
-    brightness: float = Field(0.8, ge=0.0)
-    contrast: float = Field(0.8, ge=0.0)
-    saturation: float = Field(0.8, ge=0.0)
-    hue: float = Field(0.2, ge=0.0, le=0.5)
-    grey: Fraction = Field(0.75, ge=0.0, le=1.0)  # only where the image was jittered
-    cutout: Fraction = Field(0.5, ge=0.0, le=1.0)
-    cutout_pixels: int = Field(50, ge=1)
+    scale_min: float = Field(default=0.5, gt=0.0)
+    scale_max: float = Field(default=2.0, gt=0.0)
+    flip: Fraction = Field(default=0.5, ge=0.0, le=1.0)
+    blur: Fraction = Field(default=0.5, ge=0.0, le=1.0)
+    blur_sigma_min: float = Field(default=0.25, gt=0.0)
+    blur_sigma_max: float = Field(default=1.25, gt=0.0)
+    jitter: Fraction = Field(default=0.5, ge=0.0, le=1.0)  # only where the image was not blurred
+    brightness: float = Field(default=0.8, ge=0.0)
+    contrast: float = Field(default=0.8, ge=0.0)
+    saturation: float = Field(default=0.8, ge=0.0)
+    hue: float = Field(default=0.2, ge=0.0, le=0.5)
+    grey: Fraction = Field(default=0.75, ge=0.0, le=1.0)  # only where the image was jittered
+    cutout: Fraction = Field(default=0.5, ge=0.0, le=1.0)
+    cutout_pixels: int = Field(default=50, ge=1)
 
     @model_validator(mode="after")
     def _ranges(self) -> AugmentConfig:
@@ -121,15 +121,15 @@ class AugmentConfig(Section):
 class ReCoConfig(Section):
     """Regional contrast (Eq. 1). The paper gives no values; these are the author code's."""
 
-    weight: float = Field(1.0, ge=0.0)
-    temperature: float = Field(0.5, gt=0.0)
-    strong_threshold: float = Field(0.95, gt=0.0, le=1.0)
-    num_queries: int = Field(128, ge=1)
-    num_negatives: int = Field(256, ge=1)
+    weight: float = Field(default=1.0, ge=0.0)
+    temperature: float = Field(default=0.5, gt=0.0)
+    strong_threshold: float = Field(default=0.95, gt=0.0, le=1.0)
+    num_queries: int = Field(default=128, ge=1)
+    num_negatives: int = Field(default=256, ge=1)
 
 
 class PseudoConfig(Section):
-    threshold: float = Field(0.7, ge=0.0, le=1.0)
+    threshold: float = Field(default=0.7, ge=0.0, le=1.0)
     scales: tuple[float, ...] = (1.0,)  # author code: (1.0, 2.0, 0.5)
     average: Literal["logits", "probabilities"] = "logits"  # over the scales
 
@@ -143,11 +143,11 @@ class PseudoConfig(Section):
 class AcquisitionConfig(Section):
     metric: Metric = "entropy"
     strategy: Strategy = "per-image"
-    region_height: int = Field(30, ge=1)  # pixels of the network's input
-    region_width: int = Field(30, ge=1)
-    regions_per_image: int = Field(4, ge=0)
+    region_height: int = Field(default=30, ge=1)  # pixels of the network's input
+    region_width: int = Field(default=30, ge=1)
+    regions_per_image: int = Field(default=4, ge=0)
     budget_pixels: int = Field(
-        0, ge=0
+        default=0, ge=0
     )  # original pixels a cycle, for all strategies but per-image; 0: as per-image would ask
     exclude_ring: bool = False  # author code: true, the outer cells are never asked
     labelled_pixels: Literal["zero", "exclude"] = "zero"  # "exclude": a cell's mean is over its unlabelled pixels
@@ -155,18 +155,18 @@ class AcquisitionConfig(Section):
 
 class ScorerConfig(Section):
     engine: EngineName = "auto"
-    batch_size: int = Field(4, ge=1)
-    threads: int = Field(0, ge=0)  # 0: all cores
-    shard_images: int = Field(256, ge=1)
+    batch_size: int = Field(default=4, ge=1)
+    threads: int = Field(default=0, ge=0)  # 0: all cores
+    shard_images: int = Field(default=256, ge=1)
 
 
 class ExportConfig(Section):
     """The parity gate between the trained network and what is exported."""
 
-    probe_images: int = Field(16, ge=1)
-    max_entropy_error: float = Field(2e-3, gt=0.0)
-    min_label_agreement: float = Field(0.999, gt=0.0, le=1.0)
-    min_topk_overlap: float = Field(0.98, gt=0.0, le=1.0)
+    probe_images: int = Field(default=16, ge=1)
+    max_entropy_error: float = Field(default=2e-3, gt=0.0)
+    min_label_agreement: float = Field(default=0.999, gt=0.0, le=1.0)
+    min_topk_overlap: float = Field(default=0.98, gt=0.0, le=1.0)
 
 
 class Config(Section):

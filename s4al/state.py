@@ -107,7 +107,10 @@ class Run:
         return (root / "run.toml").is_file()
 
     def continued_with(self, given: Config) -> Run:
-        """The same run under `given`, where only machine settings and the number of cycles may differ. Raises ConfigError."""
+        """The same run under `given`, where only machine settings and the number of cycles may differ.
+
+        Raises ConfigError.
+        """
         different = changes(self.config, given)
         if different:
             listed = "; ".join(f"{key} was {old!r}, now {new!r}" for key, (old, new) in different.items())

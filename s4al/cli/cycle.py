@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,31 +47,44 @@ def run_cycles(
     S4alError : as the stages do; Interrupted on a stop request.
     """
     given = _overrides(data, cycles, engine, overrides)
-    rank = int(os.environ.get("RANK", "0"))
-    with ExitStack() as stack:
-        if rank == 0:
-            run = _open_or_create(root, preset, config_file, given)
-            stack.enter_context(files.run_lock(run.root, "train"))
-            _tidy(run, watch)
-            if _is_finished(run):
-                watch.note(f"{run.root} is finished: {run.config.run.cycles} cycles. More with --cycles N.")
-                return summary(run)
+    if os.environ.get("RANK", "0") != "0":
+        return _join(root, preset, config_file, given, device, watch)
+    run = _open_or_create(root, preset, config_file, given)
+    with files.run_lock(run.root, "train"):
+        _tidy(run, watch)
+        if _is_finished(run):
+            watch.note(f"{run.root} is finished: {run.config.run.cycles} cycles. More with --cycles N")
+            return summary(run)
+        watch.note(f"Run {run.root}: {run.config.run.cycles} cycles. Loading torch.")
         from s4al.trainer.distributed import launch_fabric
 
-        precision = run.config.trainer.precision if rank == 0 else _precision(root, preset, config_file, given)
-        fabric = launch_fabric(device, precision)
-        if rank == 0:
-            pool, dataset = prepare_pool(run, watch)
-        fabric.barrier()
-        if rank != 0:
-            from s4al.data import load_pool
-
-            run = Run(root, settings.set_values(Run.open(root).config, given))
-            pool, dataset = load_pool(run.pool_file), None
+        fabric = launch_fabric(device, run.config.trainer.precision)
+        pool, dataset = prepare_pool(run, watch)
         _run_cycles(run, pool, dataset, fabric, device, watch)
-        if run.config.run.full_supervision:
-            _train_fully_supervised(run, pool, dataset, fabric, watch)
     return summary(run)
+
+
+def _join(
+    root: Path, preset: str | None, config_file: Path | None, given: list[str], device: str, watch: Watch
+) -> dict[str, Any]:
+    """What the processes of torchrun other than rank 0 do: train. The run may not exist yet when they start."""
+    if Run.exists(root):
+        run = Run(root, settings.set_values(Run.open(root).config, given))
+        if _is_finished(run):
+            return summary(run)
+    from s4al.data import load_pool
+    from s4al.trainer.distributed import launch_fabric
+
+    fabric = launch_fabric(device, _resolve(preset, config_file, given).trainer.precision)
+    fabric.barrier()
+    run = Run(root, settings.set_values(Run.open(root).config, given))
+    _run_cycles(run, load_pool(run.pool_file), None, fabric, device, watch)
+    return summary(run)
+
+
+def _resolve(preset: str | None, config_file: Path | None, given: list[str]) -> settings.Config:
+    """Where neither is named, a new run is the demo."""
+    return settings.resolve(preset or (None if config_file else "demo"), config_file, given)
 
 
 def _overrides(data: Path | None, cycles: int | None, engine: str | None, overrides: tuple[str, ...]) -> list[str]:
@@ -88,8 +100,7 @@ def _overrides(data: Path | None, cycles: int | None, engine: str | None, overri
 
 def _open_or_create(root: Path, preset: str | None, config_file: Path | None, given: list[str]) -> Run:
     if not Run.exists(root):
-        config = settings.resolve(preset or (None if config_file else "demo"), config_file, given)
-        return Run.create(root, config)
+        return Run.create(root, _resolve(preset, config_file, given))
     run = Run.open(root)
     if preset is None and config_file is None:
         return run.continued_with(settings.set_values(run.config, given))
@@ -97,13 +108,6 @@ def _open_or_create(root: Path, preset: str | None, config_file: Path | None, gi
     if not wanted.data.root:  # the folder was given when the run began
         wanted = wanted.model_copy(update={"data": wanted.data.model_copy(update={"root": run.config.data.root})})
     return run.continued_with(wanted)
-
-
-def _precision(root: Path, preset: str | None, config_file: Path | None, given: list[str]) -> Any:
-    """What rank 0 reads from the run, for a process that may come before the run exists."""
-    if Run.exists(root):
-        return Run.open(root).config.trainer.precision
-    return settings.resolve(preset or (None if config_file else "demo"), config_file, given).trainer.precision
 
 
 def _tidy(run: Run, watch: Watch) -> None:
@@ -160,8 +164,10 @@ def _ingest(run: Run, dataset: Dataset, watch: Watch) -> None:
 
 
 def _run_cycles(run: Run, pool: Pool, dataset: Dataset | None, fabric: Fabric, device: str, watch: Watch) -> None:
+    """All stages of all cycles; `dataset` is None in the processes that only train."""
     from s4al.trainer import train_cycle
 
+    fabric.barrier()
     for cycle in range(run.config.run.cycles):
         if dataset is not None:
             _label(run, cycle, pool, dataset, watch)
@@ -172,6 +178,8 @@ def _run_cycles(run: Run, pool: Pool, dataset: Dataset | None, fabric: Fabric, d
         if dataset is not None:
             _after_training(run, cycle, device, watch)
         fabric.barrier()
+    if run.config.run.full_supervision:
+        _train_fully_supervised(run, pool, dataset, fabric, watch)
 
 
 def _full(run: Run) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,7 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _list(console: Console, lines: dict[str, object]) -> None:
+def _list(console: Console, lines: Mapping[str, object]) -> None:
     """Named lines; not wrapped, so that paths and commands can be copied whole."""
     width = max(map(len, lines)) + 2
     console.print()

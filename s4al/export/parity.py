@@ -66,7 +66,7 @@ def measure_parity(
     return Parity(len(rows), float(logit.max()), float(entropy.max()), float(labels.mean()), float(topk.mean()))
 
 
-def check_parity(parity: Parity, limits: ExportConfig, what: str) -> None:
+def check_parity(parity: Parity, limits: ExportConfig, what: str, remedy: str = "") -> None:
     """Raises EngineError with the figures where one is beyond its limit or not a number."""
     failures = [
         f"{name} {found:.4g} ({'at most' if sign > 0 else 'at least'} {limit:g})"
@@ -82,7 +82,7 @@ def check_parity(parity: Parity, limits: ExportConfig, what: str) -> None:
             f"{what} disagrees with the trained network on {parity.images} images: {'; '.join(failures)}; "
             f"largest logit difference {parity.max_logit_difference:.3g}.",
             kept="Nothing was exported.",
-            remedy="Export with --precision fp32, or train with smaller weights; the limits are export.* in run.toml.",
+            remedy=remedy or "Please report this with the figures; a new run may set other limits (export.*).",
         )
 
 

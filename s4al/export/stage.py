@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from s4al.errors import EngineError
 from s4al.export.onnx_export import Precision, export_onnx
 from s4al.export.parity import Parity, check_parity, measure_parity, report
 from s4al.export.scoring_network import STRIDE, ScoringNetwork, scoring_network
-from s4al.scorer.engines import OrtEngine, TorchEngine
+from s4al.scorer.engines import OrtEngine, TorchEngine, available_cores
 from s4al.scorer.model_card import ModelCard
 from s4al.state import Run
 from s4al.watch import Watch
@@ -50,7 +49,7 @@ def export_cycle(run: Run, cycle: int, *, watch: Watch) -> Path:
     card = make_card(run, cycle, network)
     model = export_onnx(network, card)
     watch.progress(f"cycle {cycle} export", 1, 2)
-    parity, ids, engine = _gate(run, network, card, model, "The exported model")
+    parity, ids, engine = _gate(run, network, card, model, "fp32")
     with run.commit(cycle, "export") as temporary:
         (temporary / MODEL).write_bytes(model)
         (temporary / PARITY).write_bytes(files.json_bytes(report(parity, run.config.export, ids, engine)))
@@ -76,7 +75,7 @@ def export_file(run: Run, cycle: int, *, format: str, precision: Precision, out:
     network = scoring_network(run, cycle)
     card = make_card(run, cycle, network)
     model = export_onnx(network, card, precision)
-    parity, _, _ = _gate(run, network, card, model, f"The {precision} model")
+    parity, _, _ = _gate(run, network, card, model, precision)
     with files.storage_errors(f"writing {out}", kept="The run is unchanged."):
         out.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomic(out, model)
@@ -104,10 +103,10 @@ def make_card(run: Run, cycle: int, network: ScoringNetwork) -> ModelCard:
 
 
 def _gate(
-    run: Run, network: ScoringNetwork, card: ModelCard, model: bytes, what: str
+    run: Run, network: ScoringNetwork, card: ModelCard, model: bytes, precision: Precision
 ) -> tuple[Parity, list[str], OrtEngine]:
     config = run.config
-    threads = config.scorer.threads or os.cpu_count() or 1
+    threads = config.scorer.threads or available_cores()
     reference = TorchEngine(lambda: network, card, batch_size=1, threads=threads)
     candidate = OrtEngine(model, card, batch_size=1, threads=threads)
     with ImageCache.open(run.cache / "train") as cache:
@@ -118,7 +117,8 @@ def _gate(
             reference, candidate, images, metric=acquisition.metric, top_k=acquisition.regions_per_image
         )
         ids = [cache.ids[index] for index in indices]
-    check_parity(parity, config.export, what)
+    remedy = "Use --precision fp32." if precision == "fp16" else ""
+    check_parity(parity, config.export, f"The exported {precision} model", remedy)
     return parity, ids, candidate
 
 

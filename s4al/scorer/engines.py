@@ -76,7 +76,7 @@ def open_engine(
     """
     watch, device = watch or Watch(), "cpu" if device == "auto" else device
     data, card = read_model(model)
-    threads = threads or os.cpu_count() or 1
+    threads = threads or available_cores()
     if name == "trt":
         raise EngineError(
             "The TensorRT engine is not part of this version of s4al.",
@@ -100,6 +100,11 @@ def open_engine(
         f"No engine can run {model.name} on {device}. {' '.join(refusals)}",
         remedy="Install what is missing, or name another --engine.",
     )
+
+
+def available_cores() -> int:
+    """Cores this process may use, which a container or a batch system may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class OrtEngine:

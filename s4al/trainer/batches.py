@@ -1,7 +1,7 @@
 """The batches of a training: which images a step sees and how they are augmented, as a pure function of the step.
 
-Every random choice is keyed by (seed, cycle, step, slot), so a training that goes on from a checkpoint sees what it would
-have seen, with nothing stored, and N processes together see the batch that one process would.
+Every random choice is keyed by (seed, cycle, step, slot), so a training that goes on from a checkpoint sees what it
+would have seen, with nothing stored, and N processes together see the batch that one process would.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TypedDict
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from s4al.cache import ImageCache
@@ -24,8 +25,8 @@ _DRAW, _AUGMENT, _NETWORK, _NOISE, _CONTRAST = range(5)  # purposes of a key: no
 
 
 class Batch(TypedDict):
-    image: torch.Tensor  # uint8 (B, H, W, 3)
-    label: torch.Tensor  # uint8 (B, H, W), 255 = ignore
+    image: Tensor  # uint8 (B, H, W, 3)
+    label: Tensor  # uint8 (B, H, W), 255 = ignore
     rows: list[int]  # of the training cache, to name images in messages
 
 

@@ -1,12 +1,13 @@
 """Devices, precision and data-parallel training, through Lightning Fabric.
 
-The same command runs alone or under `torchrun --nproc-per-node N`. N processes compute what one would at the same global
-batch: batch norm uses the statistics of all processes, ReCo sees the pixels of all, cross entropy divides by the counts
-of all.
+The same command runs alone or under `torchrun --nproc-per-node N`. N processes compute what one would at the same
+global batch: batch norm uses the statistics of all processes, ReCo sees the pixels of all, cross entropy divides by the
+counts of all.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from datetime import timedelta
 from typing import Literal, cast
@@ -14,7 +15,7 @@ from typing import Literal, cast
 import torch
 import torch.distributed.nn.functional as differentiable
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, distributed, nn
 
 from s4al.errors import ConfigError
@@ -41,6 +42,7 @@ def launch_fabric(device: str, precision: Literal["32-true", "bf16-mixed"]) -> F
         )
     if accelerator not in ("auto", "cpu", "cuda", "mps") or (index and not index.isdigit()):
         raise ConfigError(f"--device {device} is unknown.", remedy="Use auto, cpu, cuda, cuda:N or mps.")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its greetings are not for our users
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     fabric = Fabric(

@@ -22,7 +22,7 @@ def evaluate(
     """Confusion matrix over a split at the network's size, whole images, float32."""
     images, masks = ImageCache.open(run.cache / split), ImageCache.open(run.cache / split, "masks")
     matrix = ConfusionMatrix(len(run.class_names))
-    network = network.to(device, memory_format=torch.channels_last).eval()
+    network = network.to(device).to(memory_format=torch.channels_last).eval()
     for start in range(0, len(images), _BATCH):
         count = min(_BATCH, len(images) - start)
         image = np.empty((count, *images.row_shape), np.uint8)

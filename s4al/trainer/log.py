@@ -1,4 +1,4 @@
-"""What a training leaves behind: metrics.jsonl and checkpoints (reproducible), TensorBoard and progress (with clock times)."""
+"""What a training leaves behind: metrics and checkpoints, reproducible; TensorBoard and progress, with clock times."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class TrainingLog:
 
     Parameters
     ----------
-    work : the training's work folder; lines of metrics.jsonl after its newest checkpoint are dropped, because the attempt
-        that wrote them did not get to the next one.
+    work : the training's work folder; lines of metrics.jsonl after its newest checkpoint are dropped, because the
+        attempt that wrote them did not get to the next one.
     steps, images_per_step : of the whole training, over all processes.
     """
 

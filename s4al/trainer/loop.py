@@ -1,8 +1,8 @@
 """The training of one cycle: labelled loss, pseudo-label loss and ReCo in one step, poly schedule, checkpoints.
 
-Cycle 0 trains on the labelled images alone, every later cycle jointly on labelled and pseudo-labelled ones, each time from
-fresh (ImageNet) weights (paper section 3.1 and Table 1; author code). Cross entropy is one mean over all images of the
-batch, labelled or not: there is no separate weight and no ramp-up.
+Cycle 0 trains on the labelled images alone, every later cycle jointly on labelled and pseudo-labelled ones, each time
+from fresh (ImageNet) weights (paper section 3.1 and Table 1; author code). Cross entropy is one mean over all images of
+the batch, labelled or not: there is no separate weight and no ramp-up.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class _Training:
             logits_BChw,
             label_BHW,
             reduction=reduction,
-            align_corners=self.raw.align_corners,
+            align_corners=self.config.model.align_corners,
             normaliser=dist.mean_over_processes(fabric, pixel_count(label_BHW, reduction)),
         )
         loss = supervision + config.reco.weight * contrast

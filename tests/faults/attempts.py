@@ -39,7 +39,7 @@ import s4al.trainer
 from s4al import files
 from s4al.cli import main
 
-PRELOADED = (lightning_fabric, numba, onnx, onnxruntime, onnxscript, pyarrow.parquet, torch)
+PRELOADED = (lightning_fabric, numba, onnx, onnxruntime, onnxscript, pyarrow.parquet, s4al.trainer, torch)
 
 
 def instrument(job: dict[str, Any], counter: int) -> None:

@@ -18,7 +18,13 @@ from s4al.errors import ConfigError, DataError, MaskError, RunStateError, Storag
 from s4al.watch import Watch
 from tests.tiny import TINY, digests, labelled_run, tiny_cycles
 
-FOLDER = ("data.adapter=folder", "data.height=20", "data.width=30", "acquisition.region_height=7", "acquisition.region_width=7")
+FOLDER = (
+    "data.adapter=folder",
+    "data.height=20",
+    "data.width=30",
+    "acquisition.region_height=7",
+    "acquisition.region_width=7",
+)
 
 
 class Notes(Watch):

@@ -66,7 +66,7 @@ def test_unknown_preset_suggests_the_nearest():
 def test_broken_toml_is_a_config_error(tmp_path, text):
     file = tmp_path / "bad.toml"
     file.write_bytes(text.encode("latin-1"))
-    with pytest.raises(ConfigError, match="bad.toml"):
+    with pytest.raises(ConfigError, match=r"bad\.toml"):
         config.resolve(None, file)
 
 

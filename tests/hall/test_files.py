@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -33,7 +34,7 @@ def test_the_order_of_system_calls(tmp_path, monkeypatch):
     real_fsync, real_rename = files._fsync, files._rename
 
     def fsync(descriptor):
-        calls.append(f"fsync {os.path.basename(os.readlink(f'/proc/self/fd/{descriptor}'))}")
+        calls.append(f"fsync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
         real_fsync(descriptor)
 
     def rename(source, target):
@@ -125,7 +126,10 @@ def test_a_second_lock_is_refused_with_the_holders_name_and_freed_by_a_kill(tmp_
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with pytest.raises(RunStateError, match=rf"process {holder.pid} .*s4al train") as caught, files.run_lock(tmp_path, "score"):
+        with (
+            pytest.raises(RunStateError, match=rf"process {holder.pid} .*s4al train") as caught,
+            files.run_lock(tmp_path, "score"),
+        ):
             pass
         assert caught.value.exit_code == 5
         holder.kill()
@@ -145,5 +149,5 @@ def test_tables_round_trip_and_flipped_bits_are_seen(tmp_path):
     data = bytearray(first)
     data[60] ^= 0x10  # inside the first page
     path.write_bytes(data)
-    with pytest.raises(RunStateError, match="t.parquet"):
+    with pytest.raises(RunStateError, match=r"t\.parquet"):
         files.read_table(path)

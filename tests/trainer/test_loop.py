@@ -121,5 +121,5 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, fabric):
     data = bytearray(model.read_bytes())
     data[len(data) // 2] ^= 1
     model.write_bytes(data)
-    with pytest.raises(RunStateError, match="model.safetensors does not match"):
+    with pytest.raises(RunStateError, match=r"model\.safetensors does not match"):
         train_cycle(run, 0, pool, fabric=fabric, watch=Watch())

@@ -24,7 +24,10 @@ def second_cycle(tmp_path_factory):
         for image in unlabelled:
             cache.append(image, np.zeros((48, 64, 3), np.uint8), np.full((48, 64), 3, np.uint8))
     boxes = run.grid.original_boxes(48, 64)
-    chosen = [{"image": unlabelled[0], "region": r, **dict(zip(("y0", "x0", "y1", "x1"), boxes[r].tolist(), strict=True))} for r in (0, 9)]
+    chosen = [
+        {"image": unlabelled[0], "region": r, **dict(zip(("y0", "x0", "y1", "x1"), boxes[r].tolist(), strict=True))}
+        for r in (0, 9)
+    ]
     for stage in ("train", "export", "score"):  # what the select stage names as its input
         with files.commit_folder(run.stage(0, stage)):
             pass
@@ -44,7 +47,7 @@ def truth_of(second_cycle, image):
 
 
 def test_true_labels_win_in_queried_cells_and_void_stays_ignore(second_cycle):
-    run, pool, _, unlabelled, targets = second_cycle
+    _, pool, _, unlabelled, targets = second_cycle
     label = targets.labels[pool.train.ids.index(unlabelled[0])]
     truth = truth_of(second_cycle, unlabelled[0])
     inside = np.zeros((48, 64), bool)
@@ -55,7 +58,7 @@ def test_true_labels_win_in_queried_cells_and_void_stays_ignore(second_cycle):
 
 
 def test_whole_images_are_the_labelled_stream(second_cycle):
-    run, pool, _, unlabelled, targets = second_cycle
+    _, pool, _, unlabelled, targets = second_cycle
     assert [pool.train.ids[row] for row in targets.unlabelled] == unlabelled
     for row in targets.labelled:
         assert (targets.labels[row] == truth_of(second_cycle, pool.train.ids[row])).all()

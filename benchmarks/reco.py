@@ -10,6 +10,7 @@ negatives in a loop over queries and classes. The trainer runs the network chann
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -96,6 +97,7 @@ def main() -> None:
         "setting": {**setting, "num_queries": config.num_queries, "num_negatives": config.num_negatives},
         "device": torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
+        "load_average_at_start": round(os.getloadavg()[0], 2),  # near 0 on a calm machine
         **{name: compare(setting, config, name, repeats, arguments.device) for name in MEMORY_FORMATS},
     }
     for name in MEMORY_FORMATS:

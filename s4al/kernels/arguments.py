@@ -74,6 +74,8 @@ def check_arguments(
             per_pixel = name.endswith("NHW")
             shape = (num_images, height, width) if per_pixel else scores
             _check_array(f"out.{name}", array, shape, np.uint8 if per_pixel else np.float32)
+            if not array.flags.writeable:
+                raise ValueError(f"out.{name} is read-only")
 
 
 def _check_array(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: type) -> None:

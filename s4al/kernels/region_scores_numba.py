@@ -131,7 +131,7 @@ def _score_row(
             z = z + e
             s = fma(v, e, s)
         over_z = ONE / z
-        entropy = at_least(ZERO, (log2(z) - s * over_z) * LN2)  # rounding may leave -1e-7
+        entropy = at_least(ZERO, (log2(z) - s * over_z) * LN2)  # rounding may leave it just below
         p1 = exp2(at_least(LOWEST, best)) * over_z
         p2 = exp2(at_least(LOWEST, second)) * over_z
 

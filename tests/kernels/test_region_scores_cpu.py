@@ -254,6 +254,13 @@ def test_input_is_not_written_and_may_be_read_only() -> None:
     assert len(score_chunks.signatures) == compiled, "a read-only array must not cost another compilation"
 
 
+def test_read_only_out_is_refused() -> None:
+    out = RegionScores.empty(1, 4, 8, 8)
+    out.label_NHW.flags.writeable = False
+    with pytest.raises(ValueError, match="label_NHW is read-only"):
+        region_scores(np.zeros((1, 3, 2, 2), np.float32), **GOOD, out=out)
+
+
 GOOD = {"height": 8, "width": 8, "region_height": 4, "region_width": 4}
 
 

@@ -190,7 +190,7 @@ def sha256_file(path: Path) -> str:
 
 
 def contained(root: Path, relative: str) -> Path:
-    """`root / relative`, refused unless it stays inside `root`. Raises DataError, RuntimeError for a circle of links."""
+    """`root / relative`, refused unless it stays inside `root`. Raises DataError; RuntimeError for circular links."""
     pure = PurePosixPath(relative)
     resolved = (root / relative).resolve()
     if pure.is_absolute() or ".." in pure.parts or not resolved.is_relative_to(root.resolve()):

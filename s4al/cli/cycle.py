@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,24 +128,26 @@ def prepare_pool(run: Run, watch: Watch) -> tuple[Pool, Dataset]:
     """Read every image and mask once, or check that they are still the same. Raises DataError, StorageError."""
     from s4al.data import load_pool, open_dataset, verify_sources
 
-    dataset = open_dataset(run.config, run.scenes)
-    memory = run.logs / "sources.json"
     if not run.pool_file.is_file():
+        dataset = open_dataset(run.config, run.scenes)
         _ingest(run, dataset, watch)
         pool = load_pool(run.pool_file)
         if pool.quarantined:
             first = pool.quarantined[0]
-            watch.note(f"{len(pool.quarantined)} of {len(pool.rows)} images set aside: {first.image} ({first.reason}).")
+            watch.note(f"{len(pool.quarantined)} of {len(pool.rows)} images set aside: {first.reason}")
     pool = load_pool(run.pool_file)
     run.logs.mkdir(exist_ok=True)
-    verify_sources(pool, dataset.root, memory)
+    given = run.config.data.root
+    if given:  # before the folder is listed again: a missing file is then a changed run, not a strange data set
+        verify_sources(pool, Path(given), run.logs / "sources.json")
+    dataset = open_dataset(run.config, run.scenes)
+    if not given:
+        verify_sources(pool, dataset.root, run.logs / "sources.json")
     return pool, dataset
 
 
 def _ingest(run: Run, dataset: Dataset, watch: Watch) -> None:
     """Commit `cache/`, `classes.json` and, last and as the mark that all is there, `pool.parquet`."""
-    import shutil
-
     from s4al.data import POOL_FILE, ingest
 
     def progress(split: str, done: int, total: int) -> None:
@@ -152,15 +155,16 @@ def _ingest(run: Run, dataset: Dataset, watch: Watch) -> None:
         watch.stop_here()
 
     temporary = run.root / f"{files.TEMPORARY}ingest"
+    classes = {"names": list(dataset.class_names), "palette": dataset.palette.tolist()}
     with files.storage_errors(f"reading the data set into {run.root}", kept=""):
-        shutil.rmtree(run.cache, ignore_errors=True)
-        ingest(dataset, run.config, temporary, progress)
-        files.write_json(
-            run.root / "classes.json", {"names": list(dataset.class_names), "palette": dataset.palette.tolist()}
-        )
-        files.seal_folder(temporary / "cache", run.cache)
-        files.write_atomic(run.pool_file, (temporary / POOL_FILE).read_bytes())
-        shutil.rmtree(temporary)
+        try:
+            shutil.rmtree(run.cache, ignore_errors=True)
+            ingest(dataset, run.config, temporary, progress)
+            files.write_json(run.root / "classes.json", classes)
+            files.seal_folder(temporary / "cache", run.cache)
+            files.write_atomic(run.pool_file, (temporary / POOL_FILE).read_bytes())
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _run_cycles(run: Run, pool: Pool, dataset: Dataset | None, fabric: Fabric, device: str, watch: Watch) -> None:

@@ -108,7 +108,7 @@ def folded(network: ScoringNetwork) -> ScoringNetwork:
         _replace(network, convolution, fuse_conv_bn_eval(convolution, norm))
         _replace(network, norm, nn.Identity())
     for module in network.modules():
-        if getattr(module, "inplace", False):
+        if isinstance(module, nn.ReLU | nn.Hardtanh):  # ReLU6 is one
             module.inplace = False  # halves the time torch.export takes; the result is the same
     return network
 

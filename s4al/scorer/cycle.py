@@ -244,6 +244,8 @@ class _Job:
         with self.run.commit(self.cycle, "score", **about, images=len(self.rows), quarantined=len(aside)) as folder:
             for shard in range(len(self.shards)):
                 shutil.copyfile(self._piece(shard) / _SCORES, folder / f"shard-{shard:05d}.parquet")
+            if not self.shards:  # everything is labelled: readers still find the columns
+                files.write_table(folder / "shard-00000.parquet", ScoreRows(self.run.grid).table())
             rows = [(row.id, row.image, row.reason) for row in aside]
             files.write_table(folder / "quarantine.parquet", quarantine_table(rows))
         shutil.rmtree(self.work)

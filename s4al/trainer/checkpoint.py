@@ -12,7 +12,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.optim import SGD
 
@@ -45,8 +45,9 @@ def save_checkpoint(root: Path, network: nn.Module, optimizer: SGD, meta: Meta, 
         ),
         files.commit_folder(target) as folder,
     ):
-        save_file(_on_cpu(network.state_dict()), folder / "model.safetensors")
-        save_file(_on_cpu(_momenta(network, optimizer)), folder / "optimizer.safetensors")
+        # Not save_file: it reports a full disk as an error of the format.
+        (folder / "model.safetensors").write_bytes(save(_on_cpu(network.state_dict())))
+        (folder / "optimizer.safetensors").write_bytes(save(_on_cpu(_momenta(network, optimizer))))
         (folder / "meta.json").write_bytes(files.json_bytes(asdict(meta)))
     for old in checkpoints(root)[:-keep]:
         shutil.rmtree(old)

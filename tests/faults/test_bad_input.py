@@ -157,25 +157,24 @@ def test_a_folder_that_is_not_a_run_is_left_alone(tmp_path):
 
 
 def test_disk_full_keeps_what_is_committed_and_the_same_command_goes_on(tmp_path, monkeypatch):
-    """The second fsync of the first checkpoint fails; what was labelled before stays, and nothing is half-written."""
+    """The first checkpoint does not fit; what was labelled before stays, and nothing is half-written."""
     import errno
 
     from s4al.trainer import checkpoint
 
     straight = tiny_cycles(tmp_path / "a", "run.cycles=1")
-    real = checkpoint.save_file
+    real = checkpoint.save
 
-    def full(tensors, path):
-        real(tensors, path)
+    def full(tensors):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(checkpoint, "save", full)
     with pytest.raises(StorageError, match="No space left") as caught:
         tiny_cycles(tmp_path / "b", "run.cycles=1")
     assert caught.value.exit_code == 8
     assert (tmp_path / "b" / "cycles" / "000" / "labels" / "manifest.json").is_file()
     assert not list((tmp_path / "b").rglob("step-*"))
-    monkeypatch.setattr(checkpoint, "save_file", real)
+    monkeypatch.setattr(checkpoint, "save", real)
     again = tiny_cycles(tmp_path / "b", "run.cycles=1")
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
     assert again["cycles"][0]["miou"] == straight["cycles"][0]["miou"]

@@ -22,6 +22,7 @@ from s4al.errors import ConfigError
 Metric = Literal["entropy", "least_confidence", "margin"]
 Strategy = Literal["per-image", "global", "balanced", "random"]
 EngineName = Literal["auto", "ort", "trt", "torch"]
+Precision = Literal["bf16-mixed", "32-true", "64-true"]  # 64-true: to tell rounding from mistakes
 Fraction = float
 
 
@@ -83,7 +84,7 @@ class TrainerConfig(Section):
     weight_decay: float = Field(default=1e-4, ge=0.0)
     poly_power: float = Field(default=0.9, ge=0.0)  # author code
     ce_reduction: Literal["all", "valid"] = "all"  # author code: the mean is over ignored pixels too
-    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    precision: Precision = "bf16-mixed"
     workers: int = Field(default=-1, ge=-1)  # processes that augment; -1: none on the CPU, up to 8 beside a GPU
     checkpoint_every: int = Field(default=500, ge=1)  # steps
     keep_checkpoints: int = Field(default=2, ge=1)

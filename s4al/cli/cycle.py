@@ -61,6 +61,7 @@ def run_cycles(
 
         fabric = launch_fabric(device, run.config.trainer.precision)
         pool, dataset = prepare_pool(run, watch)
+        fabric.barrier()
         _run_cycles(run, pool, dataset, fabric, device, watch)
     return summary(run)
 
@@ -171,7 +172,6 @@ def _run_cycles(run: Run, pool: Pool, dataset: Dataset | None, fabric: Fabric, d
     """All stages of all cycles; `dataset` is None in the processes that only train."""
     from s4al.trainer import train_cycle
 
-    fabric.barrier()
     for cycle in range(run.config.run.cycles):
         if dataset is not None:
             _label(run, cycle, pool, dataset, watch)

@@ -10,21 +10,21 @@ from __future__ import annotations
 import logging
 import os
 from datetime import timedelta
-from typing import Literal, cast
+from typing import Any, cast
 
 import torch
-import torch.distributed.nn.functional as differentiable
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, distributed, nn
 
+from s4al.config import Precision
 from s4al.errors import ConfigError
 
 # Rank 0 alone exports and scores while the others wait at a barrier; a big pool takes longer than torch's half hour.
 _PATIENCE = timedelta(days=7)
 
 
-def launch_fabric(device: str, precision: Literal["32-true", "bf16-mixed"]) -> Fabric:
+def launch_fabric(device: str, precision: Precision) -> Fabric:
     """Join the processes of torchrun, if any, and choose the device.
 
     Parameters
@@ -77,19 +77,23 @@ class _SharedBatchNorm(nn.BatchNorm2d):
 
     @classmethod
     def like(cls, norm: nn.BatchNorm2d) -> _SharedBatchNorm:
+        """One that takes over the parameters and buffers of `norm`, frozen ones frozen."""
         shared = cls(norm.num_features, eps=norm.eps, momentum=norm.momentum)
-        shared.load_state_dict(norm.state_dict())
+        shared.weight, shared.bias = norm.weight, norm.bias
+        for name, buffer in norm.named_buffers():
+            setattr(shared, name, buffer)
         return shared
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
         assert self.momentum is not None and self.running_mean is not None and self.running_var is not None
-        x = input.float()
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
         count = x.numel() // x.shape[1] * distributed.get_world_size()
-        sums = torch.stack([x.sum(dim=(0, 2, 3)), x.square().sum(dim=(0, 2, 3))])
-        mean, mean_square = cast(Tensor, differentiable.all_reduce(sums)) / count
-        variance = mean_square - mean.square()
+        mean = _sum_over_processes(x.sum(dim=(0, 2, 3))) / count
+        # Two passes: the mean of squares less the squared mean loses all digits where a channel hardly varies.
+        squares = (x - mean[:, None, None]).square().sum(dim=(0, 2, 3))
+        variance = _sum_over_processes(squares) / count
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
@@ -102,9 +106,44 @@ class _SharedBatchNorm(nn.BatchNorm2d):
 
 def gather_batch(fabric: Fabric, tensor: Tensor) -> Tensor:
     """(B, ...) of every process, concatenated in the order of ranks, with gradients."""
-    if fabric.world_size == 1:
-        return tensor
-    return cast(Tensor, fabric.all_gather(tensor.contiguous(), sync_grads=tensor.requires_grad)).flatten(0, 1)
+    return tensor if fabric.world_size == 1 else cast(Tensor, _Gather.apply(tensor))
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over processes; every process's loss depends on every summand."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return _Sum.forward(ctx, grad_outputs[0].contiguous())
+
+
+def _sum_over_processes(tensor: Tensor) -> Tensor:
+    return cast(Tensor, _Sum.apply(tensor))
+
+
+class _Gather(torch.autograd.Function):
+    """The tensors of all processes, one after the other; the gradient of a part is the sum over all processes."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        parts = [
+            torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(distributed.get_world_size())
+        ]
+        distributed.all_gather(parts, tensor.contiguous())
+        ctx.rows = len(tensor)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        total = grad_outputs[0].contiguous()
+        distributed.all_reduce(total)
+        return total.narrow(0, ctx.rows * distributed.get_rank(), ctx.rows)
 
 
 def mean_over_processes(fabric: Fabric, tensor: Tensor) -> Tensor:

@@ -51,15 +51,18 @@ def train_cycle(run: Run, cycle: int, pool: Pool, *, fabric: Fabric, watch: Watc
     """
     first = fabric.is_global_zero
     work = run.work_folder(cycle, "train") if first else run.cycle(cycle) / ".work-train"
+    try:
+        if first:
+            with files.storage_errors(f"preparing cycle {cycle} training"):
+                build_targets(run, cycle, pool)
+        fabric.barrier()
+        _Training(run, cycle, pool, work, fabric, watch).run_to_end()
+        fabric.barrier()
+    finally:
+        if first:
+            targets_file(run, cycle).unlink(missing_ok=True)
     if first:
-        with files.storage_errors(f"preparing cycle {cycle} training"):
-            build_targets(run, cycle, pool)
-    fabric.barrier()
-    _Training(run, cycle, pool, work, fabric, watch).run_to_end()
-    fabric.barrier()
-    if first:
-        targets_file(run, cycle).unlink()
-        _finish(run, cycle, pool, work, fabric.device, watch)
+        _finish(run, cycle, work, fabric.device, watch)
     fabric.barrier()
 
 
@@ -225,7 +228,7 @@ class _Training:
         )
 
 
-def _finish(run: Run, cycle: int, pool: Pool, work: Path, device: torch.device, watch: Watch) -> None:
+def _finish(run: Run, cycle: int, work: Path, device: torch.device, watch: Watch) -> None:
     """Test the last weights (no selection by a validation score) and commit the stage."""
     final = checkpoints(work)[-1]
     with run.commit(cycle, "train", device=str(device.type)) as folder:

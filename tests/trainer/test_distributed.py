@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import socket
@@ -18,7 +19,15 @@ from s4al.trainer.distributed import launch_fabric
 from tests.tiny import TINY
 
 # Dropout draws its masks a process at a time; everything else must agree.
-EQUAL = (*TINY, "run.cycles=1", "model.dropout=0.0", "scorer.threads=1")
+# In double precision, because batch norm over a few pooled values makes single precision differ in the third digit.
+EQUAL = (
+    *TINY,
+    "run.cycles=1",
+    "model.dropout=0.0",
+    "trainer.batch_labelled_only=4",
+    "trainer.precision=64-true",
+    "scorer.threads=1",
+)
 
 
 def train(root: Path, processes: int) -> subprocess.CompletedProcess[str]:
@@ -50,8 +59,8 @@ def test_two_processes_have_the_losses_of_one(tmp_path):
         assert result.returncode == 0, result.stderr
     one, two = losses(tmp_path / "1"), losses(tmp_path / "2")
     for name, values in one.items():
-        assert two[name] == pytest.approx(values, rel=2e-3), name
-    assert one["loss"][0] == pytest.approx(two["loss"][0], rel=1e-5)
+        assert two[name][:3] == pytest.approx(values[:3], rel=1e-4), name
+        assert two[name] == pytest.approx(values, rel=2e-3), name  # rounding grows from step to step
     answer = json.loads(done[2].stdout)  # exactly one object, from rank 0
     assert len(answer["cycles"]) == 1
 
@@ -75,11 +84,11 @@ def test_shared_batch_norm_is_batch_norm_in_one_process(monkeypatch):
     from s4al.trainer import distributed as dist
 
     monkeypatch.setattr(dist.distributed, "get_world_size", lambda: 1)
-    monkeypatch.setattr(dist.differentiable, "all_reduce", lambda tensor: tensor)
+    monkeypatch.setattr(dist, "_sum_over_processes", lambda tensor: tensor)
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(5)
     nn.init.normal_(norm.weight)
-    shared = dist._SharedBatchNorm.like(norm)
+    shared = dist._SharedBatchNorm.like(copy.deepcopy(norm))
     x, y = (torch.randn(4, 5, 6, 7, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in range(2))
     expected, found = norm(x), shared(y)
     torch.testing.assert_close(found, expected)

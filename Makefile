@@ -24,7 +24,7 @@ demo: $(INSTALLED) ## three cycles of active learning on the embedded street sce
 	$(BIN)/s4al train $(RUN) --preset demo
 
 test: $(INSTALLED) ## all tests
-	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=2 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=2 $(BIN)/python -m pytest --numprocesses 2
 
 lint: $(INSTALLED) ## lint, format, types and the import contract
 	$(BIN)/ruff check

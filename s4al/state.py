@@ -86,7 +86,7 @@ class Run:
     @classmethod
     def create(cls, root: Path, config: Config) -> Run:
         """Make the folder and write `run.toml`, the mark that it is a run. Raises RunStateError, StorageError."""
-        if root.exists() and (not root.is_dir() or any(item.name != ".lock" for item in root.iterdir())):
+        if root.exists() and not (root.is_dir() and all(_is_ours(item.name) for item in root.iterdir())):
             raise RunStateError(f"{root} exists and is not a run.", remedy="Name a new or empty folder.")
         with files.storage_errors(f"creating the run {root}", kept=""):
             root.mkdir(parents=True, exist_ok=True)
@@ -287,6 +287,11 @@ class Run:
     def clock(self) -> dict[str, dict[str, Any]]:
         path = self.logs / "clock.json"
         return json.loads(path.read_bytes()) if path.is_file() else {}
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file may lie in a folder where a run was cut off before it had begun."""
+    return name == ".lock" or name.startswith(files.TEMPORARY)
 
 
 def _regions_table(regions: Iterable[LabelledRegion]) -> pa.Table:

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.conftest import STAGES, Attempts, log_of
 from tests.tiny import digests
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def under(files: dict[str, bytes], folder: str) -> dict[str, bytes]:

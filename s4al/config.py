@@ -241,7 +241,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "last_epochs": 10,
             "iterations_per_epoch": 20,
             "joint_iterations_per_epoch": 20,
+            "batch_unlabelled": 2,
             "lr": 0.05,
+            "precision": "32-true",  # bfloat16 is emulated, and slow, on older processors
         },
         "augment": {"cutout_pixels": 16},
         "reco": {"num_queries": 64, "num_negatives": 64},

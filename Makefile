@@ -22,7 +22,7 @@ help: ## this list
 
 install: $(INSTALLED) ## set up .venv (the other targets do this by themselves)
 
-demo: $(INSTALLED) ## three cycles of active learning on the embedded street scenes; a few minutes on two cores
+demo: $(INSTALLED) ## two cycles of active learning on the embedded street scenes; a few minutes on two cores
 	$(BIN)/s4al train $(RUN) --preset demo
 
 test: $(INSTALLED) ## all tests

@@ -26,7 +26,7 @@ demo: $(INSTALLED) ## two cycles of active learning on the embedded street scene
 	$(BIN)/s4al train $(RUN) --preset demo
 
 test: $(INSTALLED) ## all tests
-	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=2 $(BIN)/python -m pytest --numprocesses 2
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=2 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(INSTALLED) ## lint, format, types and the import contract
 	$(BIN)/ruff check

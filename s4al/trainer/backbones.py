@@ -5,6 +5,8 @@ Every backbone maps `image_BCHW` to `(low, high)`: `low` at stride 4 for the dec
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual, MobileNetV2
 from torchvision.models.resnet import Bottleneck, ResNet
@@ -24,7 +26,7 @@ _LAST_24_CHANNEL_BLOCK = 3  # index in `features`: the stem is 0, the 16-channel
 _RESNET_BLOCKS = {"resnet50": [3, 4, 6, 3], "resnet101": [3, 4, 23, 3]}
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """What the decoder needs to know of a backbone.
 
     Attributes
@@ -37,8 +39,9 @@ class Backbone(nn.Module):
     high_channels: int
     atrous_rates: tuple[int, int, int]
 
+    @abstractmethod
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+        """Normalised images -> (low-level, high-level) feature maps."""
 
 
 class MobileNetV2Backbone(Backbone):

@@ -1,6 +1,6 @@
 """What 12 % of the labels buy: CamVid at 180x240 from random weights, every row with the same iterations.
 
-    python -m benchmarks.label_efficiency --data CAMVID [--seeds 3108 3109 3110] [--jobs 2]
+    python -m benchmarks.label_efficiency --data CAMVID [--seeds 3108 3109 3110]
 
 Rows, each for every seed, tested on the test split after the last step:
 
@@ -9,22 +9,19 @@ Rows, each for every seed, tested on the test split after the last step:
     S4AL+                     the same cycle 0, then the regions of highest entropy and a joint training
     full supervision          cross entropy + ReCo on all training images
 
-Random and S4AL+ share cycle 0 to the byte: the run is copied before regions are selected. Runs continue where they were
-cut off, so the command can be given again.
+All take the same number of steps with the same number of labelled images in each; a joint training adds pseudo-labelled
+images to every step. Random and S4AL+ share cycle 0 to the byte: the run is copied before regions are selected. Runs
+continue where they were cut off, so the command can be given again; it works on one run at a time, with all cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,48 +30,42 @@ from benchmarks.record import record
 ROWS = ("supervised 10 %", "random + self-training", "S4AL+", "full supervision")
 
 
-def s4al(arguments: list[str], threads: int, free: threading.Semaphore) -> dict[str, Any]:
-    """One command of s4al with `--json`, when a process is free; its answer."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+def s4al(arguments: list[str]) -> dict[str, Any]:
+    """One command of s4al with `--json`; its answer."""
     command = [sys.executable, "-m", "s4al", *arguments, "--json"]
-    with free:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout)
 
 
-def one_seed(
-    seed: int, data: Path, root: Path, call: Callable[[list[str]], dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
+def one_seed(seed: int, data: Path, root: Path, overrides: list[str]) -> dict[str, dict[str, Any]]:
     """The four rows of one seed, each a cycle as `s4al train --json` reports it."""
 
     def train(run: Path, *more: str) -> list[dict[str, Any]]:
-        settings = ["--preset", "camvid-small", "--data", str(data), f"run.seed={seed}", "scorer.threads=1"]
-        cycles = call(["train", str(run), *settings, *more])["cycles"]
+        settings = ["--preset", "camvid-small", "--data", str(data), f"run.seed={seed}", *overrides]
+        cycles = s4al(["train", str(run), *settings, *more])["cycles"]
         print(f"{run.name}: {[round(cycle['miou'], 4) for cycle in cycles]}", flush=True)
         return cycles
 
     active, random, full = (root / f"{name}-{seed}" for name in ("active", "random", "full"))
-    with ThreadPoolExecutor() as pool:
-        if not (active / "cycles" / "001").exists():
-            train(active, "--cycles", "1")
-            _copy_with_random_selection(active, random, call)
-        last = pool.submit(train, active, "--cycles", "2")
-        baseline = pool.submit(train, random, "--cycles", "2")
-        supervised = pool.submit(train, full, "--cycles", "1", "data.labelled_fraction=1.0")
-        rows = (last.result()[0], baseline.result()[1], last.result()[1], supervised.result()[0])
-    return dict(zip(ROWS, rows, strict=True))
+    if not (active / "cycles" / "001").exists():
+        train(active, "--cycles", "1")
+        _copy_with_random_selection(active, random)
+    last = train(active, "--cycles", "2")
+    supervised = train(full, "--cycles", "1", "data.labelled_fraction=1.0")
+    baseline = train(random, "--cycles", "2")
+    return dict(zip(ROWS, (last[0], baseline[1], last[1], supervised[0]), strict=True))
 
 
-def _copy_with_random_selection(active: Path, random: Path, call: Callable[[list[str]], dict[str, Any]]) -> None:
+def _copy_with_random_selection(active: Path, random: Path) -> None:
     if random.exists():
         return
     copy = random.with_name(f"copying-{random.name}")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(active, copy)
     shutil.rmtree(copy / "cycles" / "000" / "select")
-    call(["select", str(copy), "--strategy", "random"])
+    s4al(["select", str(copy), "--strategy", "random"])
     copy.rename(random)
 
 
@@ -109,18 +100,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the CamVid folder")
     parser.add_argument("--out", type=Path, default=Path("runs/label-efficiency"), help="where the runs go")
     parser.add_argument("--seeds", type=int, nargs="+", default=[3108, 3109, 3110])
-    parser.add_argument("--jobs", type=int, default=2, help="processes at a time, which share the cores")
     parser.add_argument("overrides", nargs="*", help="section.key=value for every run")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    threads, free = max(1, (os.cpu_count() or 1) // arguments.jobs), threading.Semaphore(arguments.jobs)
-
-    def call(words: list[str]) -> dict[str, Any]:
-        return s4al([*words, *(arguments.overrides if words[0] == "train" else [])], threads, free)
-
-    with ThreadPoolExecutor() as pool:
-        futures = {seed: pool.submit(one_seed, seed, arguments.data, arguments.out, call) for seed in arguments.seeds}
-        seeds = {seed: future.result() for seed, future in futures.items()}
+    seeds = {seed: one_seed(seed, arguments.data, arguments.out, arguments.overrides) for seed in arguments.seeds}
     configuration = (arguments.out / f"active-{arguments.seeds[0]}" / "run.toml").read_text()
     print(record("label_efficiency", {"rows": table(seeds), "seeds": arguments.seeds, "configuration": configuration}))
 

@@ -27,7 +27,8 @@ from s4al.data import Pool, Row, load_pool
 from s4al.errors import EngineError, RunStateError
 from s4al.scorer.engines import Engine, LoadNetwork, open_engine
 from s4al.scorer.model_card import check_fits
-from s4al.scorer.pipeline import ScoredBatch, Span, score_batches, spans
+from s4al.scorer.pipeline import ScoredBatch, score_batches
+from s4al.scorer.read_ahead import Span, spans
 from s4al.scorer.table import ScoreRows, quarantine_table
 from s4al.state import Run
 from s4al.watch import Watch
@@ -288,8 +289,8 @@ class _Piece:
         assert span.count <= self.missing, "batches do not cross shards"
         for slot in range(span.count):
             index = span.first + slot
-            self.rows.add(self._job.ids[index], self._job.sizes[index], batch.scores, slot, batch.predicted_NR[slot])
-        self._masks.write(batch.scores.label_NHW.data)
+            self.rows.add(self._job.ids[index], self._job.sizes[index], batch, slot)
+        self._masks.write(batch.label_NHW.data)
         self.missing -= span.count
 
 

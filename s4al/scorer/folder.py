@@ -22,7 +22,8 @@ from s4al.errors import DataError, ImageError, RunStateError
 from s4al.images import load_image, resize_image
 from s4al.scorer.cycle import ScoreResult
 from s4al.scorer.engines import Engine
-from s4al.scorer.pipeline import score_batches, spans
+from s4al.scorer.pipeline import score_batches
+from s4al.scorer.read_ahead import spans
 from s4al.scorer.table import ScoreRows, quarantine_table
 from s4al.watch import Watch
 
@@ -101,7 +102,7 @@ def _write_scores(path: Path, names: Sequence[str], decoder: _Decoder, engine: E
             for slot in range(batch.span.count):
                 index = batch.span.first + slot
                 if index not in decoder.refused:
-                    rows.add(names[index], decoder.sizes.pop(index), batch.scores, slot, batch.predicted_NR[slot])
+                    rows.add(names[index], decoder.sizes.pop(index), batch, slot)
             done = batch.span.first + batch.span.count
             if len(rows) >= _ROW_GROUP_IMAGES or done == len(names):
                 writer.write_table(rows.table())

@@ -40,6 +40,11 @@ class ModelCard:
     def grid(self) -> Grid:
         return Grid(self.height, self.width, self.region_height, self.region_width)
 
+    @property
+    def logits_size(self) -> tuple[int, int]:
+        """Height and width of the logits."""
+        return -(-self.height // self.stride), -(-self.width // self.stride)
+
     def to_metadata(self) -> dict[str, str]:
         """ONNX metadata properties; every value is JSON text."""
         return {
@@ -124,7 +129,7 @@ def _check_shapes(path: Path, model: onnx.ModelProto, card: ModelCard) -> None:
         raise EngineError(f"{path} has inputs and outputs {names}, expected [{INPUT!r}, {OUTPUT!r}].", remedy=_REMEDY)
     for value, wanted in (
         (model.graph.input[0], (card.height, card.width, 3)),
-        (model.graph.output[0], (len(card.class_names), -(-card.height // card.stride), -(-card.width // card.stride))),
+        (model.graph.output[0], (len(card.class_names), *card.logits_size)),
     ):
         found = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)[1:]
         if found != wanted:

@@ -5,12 +5,9 @@ Shape suffixes: N images of a batch, H W input pixels, h w stride-4 pixels, C cl
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,36 +15,30 @@ from numpy.typing import NDArray
 from s4al.errors import NumericsError
 from s4al.regions import Grid
 from s4al.scorer.engines import Engine
+from s4al.scorer.read_ahead import Read, ReadAhead, Span
 from s4al.scorer.stopwatch import Stopwatch
 
-if TYPE_CHECKING:
-    from s4al.kernels import RegionScores
-
 SLOTS = 3  # batches in memory: one being read, one waiting, one being scored
-
-# Fills out_NHWC with images first .. first + len(out) - 1.
-Read = Callable[[int, NDArray[np.uint8]], None]
-
-
-@dataclass(frozen=True)
-class Span:
-    """Images first .. first + count - 1, scored in one batch."""
-
-    first: int
-    count: int
 
 
 @dataclass(frozen=True)
 class ScoredBatch:
-    """Scores of one span. The arrays are reused: valid until the next batch is asked for."""
+    """Scores of one span. The arrays are reused: valid until the next batch is asked for.
+
+    Attributes
+    ----------
+    entropy_NR, least_confidence_NR, margin_NR, labelled_NR : float32, see `kernels.RegionScores`.
+    label_NHW : uint8 pseudo-labels, 255 where the network is not confident.
+    predicted_NR : int16, the class that most pixels of a region are given, whatever the confidence.
+    """
 
     span: Span
-    scores: RegionScores
-    predicted_NR: NDArray[np.int16]  # the class most stride-4 pixels of a region are given
-
-
-def spans(start: int, stop: int, batch_size: int) -> list[Span]:
-    return [Span(first, min(batch_size, stop - first)) for first in range(start, stop, batch_size)]
+    entropy_NR: NDArray[np.float32]
+    least_confidence_NR: NDArray[np.float32]
+    margin_NR: NDArray[np.float32]
+    labelled_NR: NDArray[np.float32]
+    label_NHW: NDArray[np.uint8]
+    predicted_NR: NDArray[np.int16]
 
 
 def score_batches(
@@ -85,17 +76,19 @@ def score_batches(
     majority = Majority(grid, card.stride, len(card.class_names))
     buffers = RegionScores.empty(size, grid.num_regions, grid.height, grid.width)
     labelled_NHW = np.zeros((size, grid.height, grid.width), np.uint8)
-    with closing(_read_ahead(read, batches, (size, grid.height, grid.width, 3))) as filled:
+    images = [np.zeros((size, grid.height, grid.width, 3), np.uint8) for _ in range(SLOTS)]
+    with ReadAhead(read, batches, images) as ahead:
         while True:
             with watch.stage("read"):
-                item = next(filled, None)
+                item = ahead.next()
             if item is None:
                 return
-            span, image_NHWC = item
+            span, slot = item
             with watch.stage("network"):
-                logits_NChw = np.ascontiguousarray(engine.run(image_NHWC)[: span.count])
+                logits_NChw = np.ascontiguousarray(engine.run(images[slot])[: span.count])
+            ahead.release(slot)
             with watch.stage("kernel"):
-                known = _mark(labelled_NHW, boxes, span, labelled_regions)
+                known = mark_labelled(labelled_NHW, boxes, span, labelled_regions)
                 scores = region_scores(
                     logits_NChw,
                     height=grid.height,
@@ -109,12 +102,12 @@ def score_batches(
                     threads=engine.threads,
                     out=RegionScores(*(array[: span.count] for array in buffers)),
                 )
-                _check_finite(scores, span, ids)
+                check_finite(scores.entropy_NR, span, ids)
                 predicted_NR = majority(logits_NChw)
-            yield ScoredBatch(span, scores, predicted_NR)
+            yield ScoredBatch(span, *scores[:5], predicted_NR)
 
 
-def _mark(
+def mark_labelled(
     labelled_NHW: NDArray[np.uint8],
     boxes: NDArray[np.int32],
     span: Span,
@@ -131,9 +124,9 @@ def _mark(
     return True
 
 
-def _check_finite(scores: RegionScores, span: Span, ids: Sequence[str]) -> None:
+def check_finite(entropy_NR: NDArray[np.float32], span: Span, ids: Sequence[str]) -> None:
     """The kernel turns logits that are not finite into NaN scores of their regions."""
-    bad = ~np.isfinite(scores.entropy_NR).all(axis=1)
+    bad = ~np.isfinite(entropy_NR).all(axis=1)
     if bad.any():
         names = ", ".join(ids[span.first + int(slot)] for slot in np.flatnonzero(bad))
         raise NumericsError(
@@ -182,41 +175,3 @@ def _argmax(logits_NChw: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
         np.maximum(label, better * np.uint8(index), out=label)  # later classes have higher ids
         np.maximum(best, challenger, out=best)
     return label
-
-
-def _read_ahead(
-    read: Read, batches: Iterable[Span], shape: tuple[int, int, int, int]
-) -> Generator[tuple[Span, NDArray[np.uint8]]]:
-    """Yield each span with its images, zeros behind the last; the buffer is taken back at the next step."""
-    free: queue.SimpleQueue[NDArray[np.uint8]] = queue.SimpleQueue()
-    ready: queue.SimpleQueue[tuple[Span, NDArray[np.uint8]] | BaseException | None] = queue.SimpleQueue()
-    stopped = threading.Event()
-    for _ in range(SLOTS):
-        free.put(np.zeros(shape, np.uint8))
-
-    def work() -> None:
-        try:
-            for span in batches:
-                buffer = free.get()
-                if stopped.is_set():
-                    return
-                read(span.first, buffer[: span.count])
-                buffer[span.count :] = 0
-                ready.put((span, buffer))
-        except BaseException as error:  # noqa: BLE001 handed over and raised where it can be dealt with
-            ready.put(error)
-        else:
-            ready.put(None)
-
-    thread = threading.Thread(target=work, name="s4al-read", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-            free.put(item[1])
-    finally:
-        stopped.set()
-        free.put(np.empty(0, np.uint8))  # wakes a reader that waits for a buffer
-        thread.join()

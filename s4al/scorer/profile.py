@@ -20,8 +20,9 @@ from s4al.config import Config, EngineName
 from s4al.errors import EngineError
 from s4al.scorer.cycle import open_run_engine
 from s4al.scorer.engines import Engine, LoadNetwork
-from s4al.scorer.pipeline import Span, score_batches, spans
+from s4al.scorer.pipeline import score_batches
 from s4al.scorer.published import BATCH_SIZE, published_batch
+from s4al.scorer.read_ahead import Span, spans
 from s4al.scorer.selection import find_candidates, select
 from s4al.scorer.stopwatch import Stopwatch
 from s4al.scorer.table import ScoreRows
@@ -146,11 +147,11 @@ class _Subject:
         with closing(batches), tempfile.TemporaryFile() as masks:
             for batch in batches:
                 with watch.stage("write"):
-                    masks.write(batch.scores.label_NHW.data)
+                    masks.write(batch.label_NHW.data)
                     for slot in range(batch.span.count):
                         image = cache.ids[batch.span.first + slot]
                         size = cache.height, cache.width
-                        rows.add(image, size, batch.scores, slot, batch.predicted_NR[slot])
+                        rows.add(image, size, batch, slot)
         with watch.stage("select"):
             select(
                 find_candidates([rows.table()], settings.metric),

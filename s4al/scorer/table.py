@@ -13,7 +13,7 @@ from s4al.regions import Grid
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from s4al.kernels import RegionScores
+    from s4al.scorer.pipeline import ScoredBatch
 
 BOX = ("y0", "x0", "y1", "x1")
 
@@ -31,15 +31,13 @@ class ScoreRows:
     def __len__(self) -> int:
         return len(self._images)
 
-    def add(
-        self, image: str, size: tuple[int, int], scores: RegionScores, slot: int, predicted_R: NDArray[np.int16]
-    ) -> None:
+    def add(self, image: str, size: tuple[int, int], batch: ScoredBatch, slot: int) -> None:
         """One image of original `size` (height, width), from slot `slot` of a batch."""
         self._images.append(image)
         self._boxes.append(self._grid.original_boxes(*size))
         for name, column in self._scores.items():
-            column.append(getattr(scores, f"{name}_NR")[slot].copy())
-        self._predicted.append(predicted_R)
+            column.append(getattr(batch, f"{name}_NR")[slot].copy())
+        self._predicted.append(batch.predicted_NR[slot].copy())
 
     def table(self) -> pa.Table:
         """`image, region, y0, x0, y1, x1, entropy, least_confidence, margin, labelled, predicted`."""

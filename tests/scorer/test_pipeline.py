@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from contextlib import closing
 
@@ -13,10 +14,12 @@ from s4al.errors import NumericsError
 from s4al.kernels.reference import region_scores as reference_scores
 from s4al.regions import Grid
 from s4al.scorer.model_card import ModelCard
-from s4al.scorer.pipeline import SLOTS, Majority, Span, score_batches, spans
+from s4al.scorer.pipeline import SLOTS, Majority, ScoredBatch, score_batches
+from s4al.scorer.read_ahead import Span, spans
 from tests.small_models import CELL, HEIGHT, WIDTH, random_images, small_card
 
 IMAGES = random_images(7)
+ARRAYS = [field.name for field in dataclasses.fields(ScoredBatch) if field.name != "span"]
 IDS = [f"image {i}" for i in range(len(IMAGES))]
 
 
@@ -51,8 +54,8 @@ def score(batch_size: int, count: int = len(IMAGES), **settings: object) -> dict
     parts: dict[str, list[NDArray[np.generic]]] = {}
     batches = score_batches(read, spans(0, count, batch_size), engine, ids=IDS, **settings)  # type: ignore[arg-type]
     for batch in batches:
-        for name, array in (*batch.scores._asdict().items(), ("predicted_NR", batch.predicted_NR)):
-            parts.setdefault(name, []).append(array.copy())
+        for name in ARRAYS:
+            parts.setdefault(name, []).append(getattr(batch, name).copy())
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 
@@ -127,7 +130,7 @@ def test_what_is_behind_the_last_image_may_be_broken() -> None:
             return logits_NChw
 
     (batch,) = score_batches(read, [Span(0, 1)], BrokenPadding(3), ids=IDS)
-    assert np.isfinite(batch.scores.entropy_NR).all()
+    assert np.isfinite(batch.entropy_NR).all()
 
 
 def reading_threads() -> list[threading.Thread]:
@@ -142,7 +145,7 @@ def test_the_reader_stays_at_most_its_buffers_ahead() -> None:
 
     batches = [Span(i % 7, 1) for i in range(50)]
     for number, _ in enumerate(score_batches(counting, batches, BlockEngine(1), ids=IDS), start=1):
-        assert len(reads) <= number + SLOTS - 1
+        assert len(reads) <= number + SLOTS
     assert len(reads) == 50
     assert not reading_threads()
 

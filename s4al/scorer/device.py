@@ -1,0 +1,170 @@
+"""A CUDA device as the pipeline uses it: streams, events, pinned and device memory, captured graphs.
+
+The pipeline is written against `Device`, so that a test can run it on a device that delays and reorders whatever it is
+told. `CudaDevice` is the real one, a thin layer over CuPy, which owns the memory; engines wrap it or take its address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from numpy.typing import DTypeLike, NDArray
+
+from s4al.errors import EngineError
+from s4al.scorer.model_card import ModelCard
+
+
+class DeviceOutOfMemory(Exception):
+    """The device has not the memory that a batch of this size needs."""
+
+
+class KernelOutput(NamedTuple):
+    """Device arrays that the fused kernel fills for a batch."""
+
+    scores_4NR: Any  # float32: entropy, least confidence, margin, labelled share
+    label_NHW: Any  # uint8
+    histogram_NRC: Any  # uint32, pixels of each class, whatever their confidence
+
+
+class Device(Protocol):
+    """Arrays of a device are C-contiguous and opaque, but for `shape` and `dtype`. Streams and events are opaque.
+
+    Attributes
+    ----------
+    name : of the product ("NVIDIA H100 80GB HBM3").
+    compute : the stream of engine and kernel; the others carry copies to and from the device.
+    """
+
+    name: str
+    copy_in: Any
+    compute: Any
+    copy_out: Any
+
+    def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Zeroed host memory that the device copies from and to while the host goes on."""
+        ...
+
+    def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
+        """Device memory. Raises DeviceOutOfMemory."""
+        ...
+
+    def pointer(self, array: Any) -> int: ...
+
+    def stream_pointer(self, stream: Any) -> int: ...
+
+    def upload(self, target: Any, source: NDArray[Any]) -> None:
+        """Copy on the `copy_in` stream."""
+        ...
+
+    def download(self, target: NDArray[Any], source: Any) -> None:
+        """Copy on the `copy_out` stream."""
+        ...
+
+    def event(self) -> Any: ...
+
+    def record(self, event: Any, stream: Any) -> None: ...
+
+    def wait(self, stream: Any, event: Any) -> None:
+        """What is put on the stream from now on waits for the event; the host goes on."""
+        ...
+
+    def synchronize(self, event: Any) -> None:
+        """The host waits for the event."""
+        ...
+
+    def synchronize_all(self) -> None: ...
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record what `work` puts on the compute stream; the result puts all of it there again in one call."""
+        ...
+
+    def bind_kernel(
+        self, logits_NChw: Any, labelled_NHW: Any, card: ModelCard, *, labelled_pixels: str, confidence_threshold: float
+    ) -> tuple[KernelOutput, Callable[[], None]]:
+        """The fused kernel for these arrays: what it fills, and what launches it on the compute stream."""
+        ...
+
+
+class CudaDevice:
+    """A CUDA device through CuPy. Raises EngineError where CuPy or the device is missing."""
+
+    def __init__(self, index: int = 0) -> None:
+        try:
+            import cupy
+            import cupyx
+        except ImportError as error:
+            raise EngineError(
+                f"CuPy cannot be imported ({error}).", remedy="Install cupy-cuda13x, or use --device cpu."
+            ) from error
+        try:
+            count = cupy.cuda.runtime.getDeviceCount()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise EngineError(f"There is no CUDA device ({error}).", remedy="Use --device cpu.") from error
+        if index >= count:
+            raise EngineError(f"There is no device cuda:{index}; this machine has {count}.", remedy="Check --device.")
+        self._cupy, self._cupyx, self._runtime = cupy, cupyx, cupy.cuda.runtime
+        self.index = index
+        cupy.cuda.Device(index).use()
+        self.name = self._runtime.getDeviceProperties(index)["name"].decode()
+        # The default stream cannot be captured, and other streams would wait for it.
+        self.copy_in, self.compute, self.copy_out = (cupy.cuda.Stream(non_blocking=True) for _ in range(3))
+
+    def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        return self._cupyx.zeros_pinned(shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
+        try:
+            return self._cupy.zeros(shape, dtype)
+        except self._cupy.cuda.memory.OutOfMemoryError as error:
+            raise DeviceOutOfMemory(str(error)) from error
+
+    def pointer(self, array: Any) -> int:
+        return array.data.ptr
+
+    def stream_pointer(self, stream: Any) -> int:
+        return stream.ptr
+
+    def upload(self, target: Any, source: NDArray[Any]) -> None:
+        assert target.nbytes == source.nbytes and source.flags.c_contiguous
+        kind = self._runtime.memcpyHostToDevice
+        self._runtime.memcpyAsync(target.data.ptr, source.ctypes.data, source.nbytes, kind, self.copy_in.ptr)
+
+    def download(self, target: NDArray[Any], source: Any) -> None:
+        assert target.nbytes == source.nbytes and target.flags.c_contiguous
+        kind = self._runtime.memcpyDeviceToHost
+        self._runtime.memcpyAsync(target.ctypes.data, source.data.ptr, source.nbytes, kind, self.copy_out.ptr)
+
+    def event(self) -> Any:
+        return self._cupy.cuda.Event(disable_timing=True)
+
+    def record(self, event: Any, stream: Any) -> None:
+        event.record(stream)
+
+    def wait(self, stream: Any, event: Any) -> None:
+        stream.wait_event(event)
+
+    def synchronize(self, event: Any) -> None:
+        event.synchronize()
+
+    def synchronize_all(self) -> None:
+        self._runtime.deviceSynchronize()
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        stream = self.compute
+        stream.begin_capture()
+        try:
+            work()
+        finally:
+            graph = stream.end_capture()
+        return lambda: graph.launch(stream)
+
+    def bind_kernel(
+        self, logits_NChw: Any, labelled_NHW: Any, card: ModelCard, *, labelled_pixels: str, confidence_threshold: float
+    ) -> tuple[KernelOutput, Callable[[], None]]:
+        raise NotImplementedError  # filled below
+
+    def peak_bytes(self) -> int:
+        """Device memory in use by this and all other processes, now."""
+        free, total = self._runtime.memGetInfo()
+        return total - free

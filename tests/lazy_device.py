@@ -40,7 +40,7 @@ class LazyDevice:
         self.log: list[str] = []
         self._random = random.Random(seed)
         self._capturing: list[Callable[[], bool]] | None = None
-        self._free_bytes = memory_bytes
+        self._free_bytes = self._memory_bytes = memory_bytes
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         return np.zeros(shape, dtype)
@@ -94,6 +94,9 @@ class LazyDevice:
 
     def synchronize_all(self) -> None:
         self._run_until(lambda: not any(stream.todo for stream in self._streams()))
+
+    def free_unused(self) -> None:
+        self._free_bytes = self._memory_bytes
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         self._capturing = steps = []

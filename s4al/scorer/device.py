@@ -6,6 +6,7 @@ told. `CudaDevice` is the real one, a thin layer over CuPy, which owns the memor
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -74,6 +75,10 @@ class Device(Protocol):
         ...
 
     def synchronize_all(self) -> None: ...
+
+    def free_unused(self) -> None:
+        """Give memory that nothing refers to any more back to the device."""
+        ...
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """Record what `work` puts on the compute stream; the result puts all of it there again in one call."""
@@ -149,6 +154,12 @@ class CudaDevice:
 
     def synchronize_all(self) -> None:
         self._runtime.deviceSynchronize()
+
+    def free_unused(self) -> None:
+        self._cupy.get_default_memory_pool().free_all_blocks()
+        torch = sys.modules.get("torch")  # it keeps what it has freed, too, but only where it is in use
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         stream = self.compute

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from s4al import files
 from s4al.errors import DataError, ImageError, RunStateError
 from s4al.images import load_image, resize_image
 from s4al.scorer.cycle import ScoreResult
+from s4al.scorer.decode_workers import Decoded, DecodePool
 from s4al.scorer.engines import Engine
 from s4al.scorer.pipeline import score_batches
 from s4al.scorer.read_ahead import spans
@@ -29,13 +30,12 @@ from s4al.watch import Watch
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _ROW_GROUP_IMAGES = 256  # bounds what waits to be written
-_MAX_WORKERS = 16  # each may hold one picture of max_megapixels
 
 
 def score_folder(images: Path, engine: Engine, out: Path, *, max_megapixels: float, watch: Watch) -> ScoreResult:
     """Score every JPEG and PNG below `images`; those that cannot be read are set aside with the reason.
 
-    Decoding runs ahead of the network in a few threads. `out` appears whole or not at all.
+    Worker processes decode ahead of the network. `out` appears whole or not at all.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def _write_scores(path: Path, names: Sequence[str], decoder: _Decoder, engine: E
 
 
 class _Decoder:
-    """Reads batches of images, a few at a time.
+    """Reads batches of images for the pipeline.
 
     Attributes
     ----------
@@ -119,40 +119,44 @@ class _Decoder:
     sizes : index -> (height, width) of the original, to be taken out by whoever uses it.
     """
 
-    def __init__(self, root: Path, names: Sequence[str], size: tuple[int, int], max_megapixels: float) -> None:
-        self._root, self._names, self._size, self._max_megapixels = root, names, size, max_megapixels
-        self._workers = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_WORKERS), thread_name_prefix="s4al-decode")
+    def __init__(self, root: Path, names: list[str], size: tuple[int, int], max_megapixels: float) -> None:
+        self._pool = DecodePool(partial(_decode, root=root, size=size, max_megapixels=max_megapixels), names)
         self.refused: dict[int, str] = {}
         self.sizes: dict[int, tuple[int, int]] = {}
 
     def __enter__(self) -> _Decoder:
+        self._pool.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._workers.shutdown(cancel_futures=True)
+    def __exit__(self, *error: object) -> None:
+        self._pool.__exit__(*error)
 
     def read(self, first: int, out_NHWC: NDArray[np.uint8]) -> None:
-        indices = range(first, first + len(out_NHWC))
-        for slot, image_HWC in enumerate(self._workers.map(self._decode, indices)):
-            out_NHWC[slot] = 0 if image_HWC is None else image_HWC
+        for slot, index in enumerate(range(first, first + len(out_NHWC))):
+            decoded = self._pool.fetch(index)
+            if decoded.pixels_HWC is None:
+                self.refused[index] = decoded.reason
+                out_NHWC[slot] = 0
+            else:
+                self.sizes[index] = decoded.size
+                out_NHWC[slot] = decoded.pixels_HWC
 
-    def _decode(self, index: int) -> NDArray[np.uint8] | None:
-        name = self._names[index]
-        try:
-            if name != _printable(name):
-                raise ImageError(f"{_printable(name)}: its name is not UTF-8")
-            pixels = load_image(self._contained(name), name, max_megapixels=self._max_megapixels).pixels
-        except ImageError as error:
-            self.refused[index] = error.what
-            return None
-        self.sizes[index] = pixels.shape[0], pixels.shape[1]
-        return resize_image(pixels, *self._size)
 
-    def _contained(self, name: str) -> Path:
-        try:
-            return files.contained(self._root, name)
-        except (DataError, RuntimeError) as error:  # RuntimeError is pathlib's word for links that go round in circles
-            raise ImageError(f"{name}: a link that leaves the folder or leads nowhere") from error
+def _decode(name: str, *, root: Path, size: tuple[int, int], max_megapixels: float) -> Decoded:
+    try:
+        if name != _printable(name):
+            raise ImageError(f"{_printable(name)}: its name is not UTF-8")
+        pixels = load_image(_contained(root, name), name, max_megapixels=max_megapixels).pixels
+    except ImageError as error:
+        return Decoded(None, reason=error.what)
+    return Decoded(resize_image(pixels, *size), (pixels.shape[0], pixels.shape[1]))
+
+
+def _contained(root: Path, name: str) -> Path:
+    try:
+        return files.contained(root, name)
+    except (DataError, RuntimeError) as error:  # RuntimeError is pathlib's word for links that go round in circles
+        raise ImageError(f"{name}: a link that leaves the folder or leads nowhere") from error
 
 
 def _printable(name: str) -> str:

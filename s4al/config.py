@@ -218,18 +218,19 @@ FREE_ON_RESUME = frozenset(
 _SMALL: dict[str, dict[str, Any]] = {
     "data": {"adapter": "camvid", "height": 180, "width": 240},
     "model": {"weights": "none"},
-    # From random weights a larger step pays. Every training takes 1,000 steps and sees 4 labelled images in each; the
-    # joint one sees 4 pseudo-labelled images besides, so that what they bring can be told from a longer training.
+    # The proportions of Table 1 at a fifth of its length: twice the steps at half the labelled images once there are
+    # pseudo-labels (author code), and half as long again in the last cycle. Shorter trainings from random weights end
+    # at the same mIoU with a tenth of the labels and with all. 2 + 2 images a step are the second ablation of Table 1.
     "trainer": {
         "epochs": 25,
-        "last_epochs": 25,
+        "last_epochs": 38,
         "iterations_per_epoch": 40,
-        "joint_iterations_per_epoch": 40,
-        "batch_labelled": 4,
-        "batch_unlabelled": 4,
-        "lr": 0.05,
+        "joint_iterations_per_epoch": 80,
+        "batch_unlabelled": 2,
+        "lr": 0.05,  # a larger step pays from random weights
     },
-    "augment": {"cutout_pixels": 25},
+    # Half the size, half of all that is counted in pixels.
+    "augment": {"cutout_pixels": 25, "blur_sigma_min": 0.125, "blur_sigma_max": 0.625},
     "acquisition": {"region_height": 15, "region_width": 15},
 }
 

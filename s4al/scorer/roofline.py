@@ -1,0 +1,104 @@
+"""The least that a network and the kernel have to do for an image, and how long this machine needs for that at best.
+
+The peaks are measured on the spot (a matrix product, a copy), so that the share of them that was reached holds for this
+machine as it is now, with whatever else runs on it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4al.kernels.work import kernel_work
+from s4al.scorer.model_card import ModelCard
+
+if TYPE_CHECKING:
+    import onnx
+
+_MATRIX = 1024  # side of the product's factors
+_COPIED_BYTES = 128 * 2**20  # beyond any cache
+_REPEATS = 5
+
+
+class Work(NamedTuple):
+    """Of one image: bytes to and from memory, each once, and float operations (a multiply-add is two)."""
+
+    bytes: float
+    operations: float
+
+
+@dataclass(frozen=True)
+class Peaks:
+    bytes_per_s: float
+    operations_per_s: float
+
+    def bound_s(self, work: Work) -> float:
+        """The roofline: no schedule is faster than its slower half."""
+        return max(work.bytes / self.bytes_per_s, work.operations / self.operations_per_s)
+
+
+def network_work(model: bytes, bytes_per_number: int = 4) -> Work:
+    """Of an exported network and one image: its convolutions, each with its inputs, weights and outputs.
+
+    What stands between convolutions (activations, additions) is thought to be fused into them; resizing is left out.
+    """
+    import onnx
+
+    proto = onnx.shape_inference.infer_shapes(onnx.load_from_string(model))
+    shapes = {value.name: _shape(value) for value in (*proto.graph.input, *proto.graph.value_info, *proto.graph.output)}
+    shapes |= {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
+    total_bytes = operations = 0
+    for node in proto.graph.node:
+        if node.op_type == "Conv":
+            source, weight, target = (math.prod(shapes[name]) for name in (*node.input[:2], node.output[0]))
+            total_bytes += bytes_per_number * (source + weight + target)
+            operations += 2 * target * math.prod(shapes[node.input[1]][1:])
+    return Work(total_bytes, operations)
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    """A dimension without a number is the batch, of one image."""
+    return tuple(dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim)
+
+
+def region_scores_work(card: ModelCard, logits_dtype: np.dtype[Any]) -> Work:
+    """Of the fused kernel and one image."""
+    low_height, low_width = card.logits_size
+    work = kernel_work(
+        num_images=1,
+        num_classes=len(card.class_names),
+        low_height=low_height,
+        low_width=low_width,
+        height=card.height,
+        width=card.width,
+        region_height=card.region_height,
+        region_width=card.region_width,
+        dtype=logits_dtype,
+    )
+    return Work(work.bytes, work.operations + work.exponentials)
+
+
+def host_peaks() -> Peaks:
+    """Of all cores that NumPy's matrix product uses, in float32."""
+    left = np.ones((_MATRIX, _MATRIX), np.float32)
+    source: NDArray[np.uint8] = np.ones(_COPIED_BYTES, np.uint8)
+    target = np.empty_like(source)
+    return Peaks(
+        bytes_per_s=2 * _COPIED_BYTES / _fastest(lambda: np.copyto(target, source)),
+        operations_per_s=2 * _MATRIX**3 / _fastest(lambda: left @ left),
+    )
+
+
+def _fastest(work: Callable[[], object]) -> float:
+    seconds = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)

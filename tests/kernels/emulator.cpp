@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csetjmp>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -23,7 +24,9 @@ alignas(16) float shared[(MOST_SHARED + SHARED_GUARD) / sizeof(float)];
 enum Wait { RUNNABLE, AT_BARRIER, AT_SHUFFLE, FINISHED };
 
 struct Fiber {
-    ucontext_t context;
+    ucontext_t start;
+    jmp_buf resume;
+    bool started;
     char stack[64 * 1024];
     Wait wait;
     int line;        // where it waits
@@ -31,14 +34,28 @@ struct Fiber {
     int slot;
 };
 static Fiber fibers[THREADS];
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static Fiber* current;
+
+// Contexts make the fibers, jumps switch between them: swapcontext makes a system call every time.
+static __attribute__((noinline)) void resume(Fiber* fiber)
+{
+    current = fiber;
+    threadIdx.x = fiber - fibers;
+    if (_setjmp(scheduler))
+        return;
+    if (fiber->started)
+        _longjmp(fiber->resume, 1);
+    fiber->started = true;
+    setcontext(&fiber->start);
+}
 
 static void wait_for(Wait wait, int line)
 {
     current->wait = wait;
     current->line = line;
-    swapcontext(&current->context, &scheduler);
+    if (!_setjmp(current->resume))
+        _longjmp(scheduler, 1);
 }
 
 static float shuffle_down(unsigned int mask, float value, unsigned int distance, int line)
@@ -95,19 +112,19 @@ static void call(void (*kernel)(Parameters...), void** arguments)
 static void** kernel_arguments;
 static void run_thread()
 {
-    call(ENTRY, kernel_arguments);
-    current->wait = FINISHED;
+    for (;;) {  // once for every block
+        call(ENTRY, kernel_arguments);
+        wait_for(FINISHED, 0);
+    }
 }
 
-static void start(Fiber& fiber)
+static void make(Fiber& fiber)
 {
-    fiber.wait = RUNNABLE;
-    fiber.slot = 0;
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack;
-    fiber.context.uc_stack.ss_size = sizeof fiber.stack;
-    fiber.context.uc_link = &scheduler;
-    makecontext(&fiber.context, run_thread, 0);
+    getcontext(&fiber.start);
+    fiber.start.uc_stack.ss_sp = fiber.stack;
+    fiber.start.uc_stack.ss_size = sizeof fiber.stack;
+    makecontext(&fiber.start, run_thread, 0);
+    fiber.started = false;
 }
 
 static bool all_wait_alike(const Fiber* first, int count)
@@ -145,14 +162,12 @@ static const char* release_some()
 static const char* run_block(bool backwards, size_t shared_bytes)
 {
     memset(shared, 0xff, sizeof shared);  // NaN
-    for (Fiber& fiber : fibers)
-        start(fiber);
+    release(fibers, THREADS);
     for (;;) {
         for (int i = 0; i < THREADS; ++i) {
-            current = &fibers[backwards ? THREADS - 1 - i : i];
-            threadIdx.x = current - fibers;
-            if (current->wait == RUNNABLE)
-                swapcontext(&scheduler, &current->context);
+            Fiber* fiber = &fibers[backwards ? THREADS - 1 - i : i];
+            if (fiber->wait == RUNNABLE)
+                resume(fiber);
         }
         if (std::all_of(fibers, fibers + THREADS, [](const Fiber& fiber) { return fiber.wait == FINISHED; }))
             break;
@@ -174,11 +189,15 @@ static std::string letters(void (*)(Parameters...))
 extern "C" {
 
 // Run a grid. `arguments` as for cuLaunchKernel: the address of every argument. Returns what went wrong, or null.
-const char* launch(const unsigned int* grid, size_t shared_bytes, void** arguments)
+const char* launch(const unsigned int* grid, const unsigned int* block, size_t shared_bytes, void** arguments)
 {
+    if (block[0] != THREADS || block[1] != 1 || block[2] != 1)
+        return "a block of other threads than the kernel was compiled for";
     if (shared_bytes > MOST_SHARED)
         return "more shared memory than a device gives without asking";
     kernel_arguments = arguments;
+    for (Fiber& fiber : fibers)
+        make(fiber);
     gridDim = {grid[0], grid[1], grid[2]};
     const unsigned long long blocks = 1ull * grid[0] * grid[1] * grid[2];
     const unsigned long long step = 1000003 % blocks ? 1000003 : 1;  // a prime: visits every block, out of order

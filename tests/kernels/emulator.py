@@ -1,130 +1,115 @@
-"""region_scores.cu on the CPU, through emulator.cpp: every argument and every size is the launcher's."""
+"""A stand-in for CuPy whose device is emulator.cpp: the launcher and the kernel's text run on the CPU as they are."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import shutil
 import subprocess
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
-import pytest
-
-from s4al.kernels import RegionScores
-from s4al.kernels.launch_plan import NUM_SUMS, SOURCE, kernel_arguments, plan_launch
 
 GUARD_BYTES = 8192
 ERASED = 0xFF  # NaN as a float of either size
 
 
 class Emulator:
-    """Scores like `region_scores_gpu`, with the kernel's text as it is or as a test has changed it.
+    """The part of CuPy that the launcher uses, to be put into `sys.modules`.
 
-    Compiles once per text and options, into `folder`. Raises AssertionError for what no correct kernel does: threads
-    that wait for each other for ever, stores outside of the arrays.
+    Compiles once per text and options, into `folder`. A launch raises AssertionError for what no correct kernel does:
+    threads that wait for each other for ever, stores outside of the arrays.
     """
 
-    def __init__(self, folder: Path, source: str | None = None) -> None:
-        self.folder = folder
-        self.source = SOURCE.read_text(encoding="utf-8") if source is None else source
-        self._libraries: dict[tuple[str, ...], ctypes.CDLL] = {}
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._libraries: dict[tuple[str, tuple[str, ...]], ctypes.CDLL] = {}
+        self._memory: list[weakref.ref] = []
+        self.cuda = SimpleNamespace(get_current_stream=_Stream)
 
-    def library(self, options: tuple[str, ...]) -> ctypes.CDLL:
-        if options not in self._libraries:
-            self._libraries[options] = self._compile(options)
-        return self._libraries[options]
+    def empty(self, shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> _DeviceArray:
+        """Erased memory between two stretches of more."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        memory = np.full(GUARD_BYTES + size + GUARD_BYTES, ERASED, np.uint8)
+        self._memory = [ref for ref in self._memory if ref() is not None] + [weakref.ref(memory)]
+        return memory[GUARD_BYTES : GUARD_BYTES + size].view(dtype).reshape(shape).view(_DeviceArray)
 
-    def _compile(self, options: tuple[str, ...]) -> ctypes.CDLL:
+    def asarray(self, array: np.ndarray) -> _DeviceArray:
+        copy = self.empty(array.shape, array.dtype)
+        copy[:] = array
+        return copy
+
+    def RawModule(self, *, code: str, options: tuple[str, ...], backend: str) -> SimpleNamespace:  # noqa: N802
+        assert backend == "nvrtc"
+        return SimpleNamespace(get_function=lambda name: _Function(self, self.library(code, options), name))
+
+    def library(self, code: str, options: tuple[str, ...]) -> ctypes.CDLL:
+        if (code, options) not in self._libraries:
+            self._libraries[code, options] = self._compile(code, options)
+        return self._libraries[code, options]
+
+    def _compile(self, code: str, options: tuple[str, ...]) -> ctypes.CDLL:
+        name = hashlib.sha256(repr((code, options)).encode()).hexdigest()[:16]
+        kernel, library = self._folder / f"{name}.cu", self._folder / f"{name}.so"
+        kernel.write_text(code, encoding="utf-8")
         compiler = shutil.which("g++")
-        if compiler is None:
-            pytest.skip("the emulator needs g++")
-        name = hashlib.sha256(repr((self.source, options)).encode()).hexdigest()[:16]
-        kernel, library = self.folder / f"{name}.cu", self.folder / f"{name}.so"
-        kernel.write_text(self.source, encoding="utf-8")
-        command = [compiler, "-O1", "-march=native", "-fno-strict-aliasing", "-shared", "-fPIC", "-w", *options]
+        assert compiler is not None
+        command = [compiler, "-O1", "-march=native", "-fno-strict-aliasing", "-shared", "-fPIC", *options]
         command += ["-DENTRY=region_scores", f'-DKERNEL="{kernel}"', str(Path(__file__).with_name("emulator.cpp"))]
         subprocess.run([*command, "-o", str(library)], check=True, timeout=120)
         loaded = ctypes.CDLL(str(library))
         loaded.launch.restype = loaded.signature.restype = ctypes.c_char_p
         return loaded
 
-    def region_scores(
-        self,
-        logits_NCHW: np.ndarray,
-        *,
-        height: int,
-        width: int,
-        region_height: int,
-        region_width: int,
-        align_corners: bool = False,
-        labelled_NHW: np.ndarray | None = None,
-        labelled_pixels: str = "zero",
-        confidence_threshold: float = 0.0,
-        histogram_NRC: np.ndarray | None = None,
-    ) -> RegionScores:
-        num_images, num_classes, low_height, low_width = logits_NCHW.shape
-        plan = plan_launch(
-            num_images=num_images,
-            num_classes=num_classes,
-            low_height=low_height,
-            low_width=low_width,
-            height=height,
-            width=width,
-            region_height=region_height,
-            region_width=region_width,
-            dtype=logits_NCHW.dtype,
-            align_corners=align_corners,
-            labelled_pixels=labelled_pixels,
-            confidence_threshold=confidence_threshold,
-        )
-        inputs = {
-            "logits": _Guarded.like(logits_NCHW),
-            "labelled": None if labelled_NHW is None else _Guarded.like(labelled_NHW),
-            "row_taps": _Guarded.like(plan.row_taps),
-            "column_taps": _Guarded.like(plan.column_taps),
-            "run_rows": _Guarded.like(plan.run_rows),
-            "first_run": _Guarded.like(plan.first_run),
-        }
-        outputs = {
-            "scores": _Guarded((NUM_SUMS, num_images, plan.num_regions), np.float32),
-            "label": _Guarded((num_images, height, width), np.uint8),
-            "confidence": _Guarded((num_images, height, width), np.uint8),
-            "histogram": None if histogram_NRC is None else _Guarded(histogram_NRC.shape, np.uint32),
-        }
-        buffers = inputs | outputs
-        arguments = kernel_arguments(
-            plan, **{name: 0 if buffer is None else buffer.array.ctypes.data for name, buffer in buffers.items()}
-        )
-        values = [np.array(value) for value in arguments.values()]  # kept alive, each with an address
-        error = self.library(plan.options).launch(
-            (ctypes.c_uint * 3)(*plan.grid),
-            ctypes.c_size_t(plan.shared_bytes),
+    def assert_nothing_stored_outside_of_arrays(self) -> None:
+        guards = [
+            np.concatenate([memory[:GUARD_BYTES], memory[-GUARD_BYTES:]])
+            for ref in self._memory
+            if (memory := ref()) is not None
+        ]
+        self._memory.clear()  # or a failed test, whose traceback keeps its arrays, would fail the next one
+        assert all((guard == ERASED).all() for guard in guards), "a store outside of the arrays"
+
+
+class _Stream(contextlib.nullcontext):
+    def synchronize(self) -> None:
+        pass
+
+
+class _DeviceArray(np.ndarray):
+    """An array that gives its address as CuPy's do."""
+
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(ptr=self.ctypes.data)
+
+    def get(self) -> np.ndarray:
+        return np.array(self)
+
+
+class _Function:
+    """A kernel of a compiled library; called as CuPy's are."""
+
+    def __init__(self, emulator: Emulator, library: ctypes.CDLL, name: str) -> None:
+        assert name == "region_scores"
+        self._emulator = emulator
+        self._library = library
+
+    def __call__(self, grid: tuple, block: tuple, arguments: tuple[np.generic, ...], *, shared_mem: int) -> None:
+        sizes = {"P": 8, "I": 4, "F": 4}
+        kinds = {"P": "u", "I": "i", "F": "f"}
+        signature = self._library.signature().decode()
+        assert [(a.dtype.kind, a.dtype.itemsize) for a in arguments] == [(kinds[s], sizes[s]) for s in signature]
+        values = [np.array(argument) for argument in arguments]  # each with an address
+        error = self._library.launch(
+            (ctypes.c_uint * 3)(*grid),
+            (ctypes.c_uint * 3)(*block, *[1] * (3 - len(block))),
+            ctypes.c_size_t(shared_mem),
             (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values)),
         )
         assert error is None, error.decode()
-        for name, buffer in buffers.items():
-            assert buffer is None or buffer.is_intact(), f"a store outside of {name}"
-        if histogram_NRC is not None:
-            histogram_NRC[:] = buffers["histogram"].array
-        return RegionScores(*outputs["scores"].array, outputs["label"].array, outputs["confidence"].array)
-
-
-class _Guarded:
-    """An array between two stretches of erased memory."""
-
-    def __init__(self, shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> None:
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        self._bytes = np.full(GUARD_BYTES + size + GUARD_BYTES, ERASED, np.uint8)
-        self._size = size
-        self.array = self._bytes[GUARD_BYTES : GUARD_BYTES + size].view(dtype).reshape(shape)
-
-    @classmethod
-    def like(cls, array: np.ndarray) -> _Guarded:
-        guarded = cls(array.shape, array.dtype)
-        guarded.array[:] = array
-        return guarded
-
-    def is_intact(self) -> bool:
-        guards = np.concatenate([self._bytes[:GUARD_BYTES], self._bytes[GUARD_BYTES + self._size :]])
-        return bool((guards == ERASED).all())
+        self._emulator.assert_nothing_stored_outside_of_arrays()

@@ -13,15 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s4al.kernels import RegionScores, reference, region_scores
+from s4al.kernels import RegionScores, region_scores
 from s4al.kernels.region_scores_numba import score_chunks
 from tests.kernels.cases import CASES, Case, assert_agree, make
+from tests.kernels.contract import Contract, Score, assert_same_bits
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_agrees_with_the_reference(name: str) -> None:
-    logits, arguments = make(CASES[name])
-    assert_agree(region_scores(logits, **arguments), logits, arguments)
+class TestNumba(Contract):
+    @pytest.fixture
+    def score(self) -> Score:
+        return region_scores
 
 
 @settings(max_examples=60, deadline=None)
@@ -47,82 +48,12 @@ def test_agrees_with_the_reference_on_any_geometry(
     assert_agree(region_scores(logits, **arguments, threads=threads), logits, arguments)
 
 
-def test_ties_go_to_the_lowest_class() -> None:
-    logits = np.zeros((1, 20, 6, 6), np.float32)
-    logits[0, [3, 17]] = np.random.default_rng(0).normal(5, 1, (6, 6))  # the same two fields, above the rest
-    scores = region_scores(logits, height=24, width=24, region_height=24, region_width=24)
-    assert (scores.label_NHW == 3).all()
-
-
-def test_threshold_is_strict_and_nan_is_under_any() -> None:
-    shape = {"height": 2, "width": 4, "region_height": 2, "region_width": 4}
-    half = np.zeros((1, 2, 1, 1), np.float32)  # p1 is exactly 1/2
-    assert (region_scores(half, **shape, confidence_threshold=0.5).label_NHW == 0).all()
-    assert (region_scores(half, **shape, confidence_threshold=0.5000001).label_NHW == 255).all()
-    half[:] = np.nan
-    assert (region_scores(half, **shape).label_NHW == 255).all()
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("at", [(0, 0), (5, 7), (11, 15)])
-def test_bad_logits_spoil_exactly_what_they_touch(value: float, at: tuple[int, int], dtype: type) -> None:
-    logits, arguments = make(Case((2, 11, 12, 16), (48, 64), (10, 10), dtype=dtype, labelled="zero"))
-    clean = region_scores(logits, **arguments)
-    logits[1, 4, at[0], at[1]] = value
-    got, expected = region_scores(logits, **arguments), reference.region_scores(logits, **arguments)
-    spoilt = np.isnan(expected.entropy_NR)
-    assert 0 < spoilt.sum() < 5
-    for name in ("entropy_NR", "least_confidence_NR", "margin_NR"):
-        np.testing.assert_array_equal(np.isnan(getattr(got, name)), spoilt)
-        np.testing.assert_array_equal(getattr(got, name)[~spoilt], getattr(clean, name)[~spoilt])
-    np.testing.assert_array_equal(got.label_NHW == 255, expected.label_NHW == 255)
-    kept = got.label_NHW != 255
-    np.testing.assert_array_equal(got.label_NHW[kept], clean.label_NHW[kept])
-    np.testing.assert_array_equal(got.confidence_NHW, np.where(kept, clean.confidence_NHW, 0))
-
-
-def test_where_all_classes_underflow_scores_stay_finite_and_labels_right() -> None:
-    logits = np.full((1, 3, 1, 2), -1000, np.float32)
-    logits[0, 0, 0, 0] = logits[0, 2, 0, 1] = 1000
-    arguments = {"height": 1, "width": 16, "region_height": 1, "region_width": 16}
-    got = region_scores(logits, **arguments)
-    assert all(np.isfinite(scores).all() for scores in got[:3])
-    assert got.label_NHW[0, 0].tolist() == [0] * 8 + [2] * 8
-
-
-def test_saturated_logits_score_exactly_zero() -> None:
-    logits = np.full((1, 19, 3, 3), -1e4, np.float32)
-    logits[0, 7] = 1e4
-    got = region_scores(logits, height=12, width=12, region_height=6, region_width=6)
-    assert not got.entropy_NR.any() and not got.least_confidence_NR.any() and not got.margin_NR.any()
-    assert (got.label_NHW == 7).all() and (got.confidence_NHW == 255).all()
-
-
-def test_entropy_is_never_negative() -> None:
-    """Between neighbours that disagree all shifted logits are far from zero, and rounding is coarse."""
-    logits, arguments = make(Case((1, 2, 20, 20), (80, 80), (1, 1), spread=40.0))
-    got = region_scores(logits, **arguments)
-    assert got.entropy_NR.min() >= 0
-
-
-def assert_same_bits(a: RegionScores, b: RegionScores) -> None:
-    for name, x, y in zip(RegionScores._fields, a, b, strict=True):
-        assert x.tobytes() == y.tobytes(), name
-
-
 @pytest.mark.parametrize("name", ["camvid stride 4, exact cells", "region larger than the image", "one pixel"])
 def test_same_bits_with_any_number_of_threads(name: str) -> None:
     logits, arguments = make(CASES[name])
     one = region_scores(logits, **arguments, threads=1)
     for threads in (2, 3, 16, None):
         assert_same_bits(region_scores(logits, **arguments, threads=threads), one)
-
-
-def test_an_image_scores_the_same_alone_and_in_a_batch() -> None:
-    logits, arguments = make(CASES["camvid stride 4, exact cells"])
-    alone = [region_scores(np.ascontiguousarray(logits[n : n + 1]), **arguments) for n in range(2)]
-    assert_same_bits(RegionScores(*map(np.concatenate, zip(*alone, strict=True))), region_scores(logits, **arguments))
 
 
 def test_calls_from_several_threads_at_once() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from s4al.kernels.arguments import RegionScores, check_array, check_arguments, num_regions
+from s4al.kernels.arguments import RegionScores, check_arguments, check_array, num_regions
 from s4al.kernels.launch_plan import NUM_SUMS, SOURCE, kernel_arguments, plan_launch
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,11 +51,46 @@ def check_arguments(
     """Raise ValueError for anything a kernel would read or write wrongly."""
     if logits_NCHW.ndim != 4 or 0 in logits_NCHW.shape:
         raise ValueError(f"logits must be (N, C, H, W) without empty axes, got shape {logits_NCHW.shape}")
-    num_images, num_classes, low_height, low_width = logits_NCHW.shape
-    if logits_NCHW.dtype not in (np.float32, np.float16):
-        raise ValueError(f"logits must be float32 or float16, got {logits_NCHW.dtype}")
+    num_images = logits_NCHW.shape[0]
+    check_settings(
+        logits_NCHW.shape,
+        logits_NCHW.dtype,
+        height=height,
+        width=width,
+        region_height=region_height,
+        region_width=region_width,
+        labelled_pixels=labelled_pixels,
+        confidence_threshold=confidence_threshold,
+    )
     if not logits_NCHW.flags.c_contiguous:
         raise ValueError("logits must be C-contiguous; use np.ascontiguousarray")
+    if labelled_NHW is not None:
+        check_array("labelled_NHW", labelled_NHW, (num_images, height, width), np.uint8)
+    if out is not None:
+        scores = (num_images, num_regions(height, width, region_height, region_width))
+        for name, array in zip(RegionScores._fields, out, strict=True):
+            per_pixel = name.endswith("NHW")
+            shape = (num_images, height, width) if per_pixel else scores
+            check_array(f"out.{name}", array, shape, np.uint8 if per_pixel else np.float32)
+            if not array.flags.writeable:
+                raise ValueError(f"out.{name} is read-only")
+
+
+def check_settings(
+    logits_shape: tuple[int, ...],
+    dtype: np.dtype,
+    *,
+    height: int,
+    width: int,
+    region_height: int,
+    region_width: int,
+    labelled_pixels: str,
+    confidence_threshold: float,
+) -> None:
+    """Raise ValueError for what no kernel can do, whatever the arrays hold."""
+    _, num_classes, low_height, low_width = logits_shape
+    if dtype not in (np.float32, np.float16):
+        raise ValueError(f"logits must be float32 or float16, got {dtype}")
     if num_classes > MAX_CLASSES:
         raise ValueError(f"at most {MAX_CLASSES} classes ({IGNORE} is the ignore label), got {num_classes}")
     if low_height > height or low_width > width:
@@ -66,19 +101,10 @@ def check_arguments(
         raise ValueError(f"labelled_pixels must be one of {LABELLED_PIXELS}, got {labelled_pixels!r}")
     if not 0.0 <= confidence_threshold <= 1.0:
         raise ValueError(f"confidence_threshold must be a probability, got {confidence_threshold}")
-    if labelled_NHW is not None:
-        _check_array("labelled_NHW", labelled_NHW, (num_images, height, width), np.uint8)
-    if out is not None:
-        scores = (num_images, num_regions(height, width, region_height, region_width))
-        for name, array in zip(RegionScores._fields, out, strict=True):
-            per_pixel = name.endswith("NHW")
-            shape = (num_images, height, width) if per_pixel else scores
-            _check_array(f"out.{name}", array, shape, np.uint8 if per_pixel else np.float32)
-            if not array.flags.writeable:
-                raise ValueError(f"out.{name} is read-only")
 
 
-def _check_array(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: type) -> None:
+def check_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> None:
+    """Raise ValueError unless the array, NumPy's or CuPy's, is what a kernel may take for a pointer."""
     if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
         raise ValueError(
             f"{name} must be a C-contiguous {np.dtype(dtype)} array of shape {shape}, got {array.dtype} {array.shape}"

@@ -16,6 +16,7 @@ import numpy as np
 
 from s4al.kernels.arguments import RegionScores, check_arguments
 from s4al.kernels.region_scores_numba import LANES, NUM_SUMS, Taps, score_chunks
+from s4al.kernels.taps import interpolation_taps
 
 MAX_CHUNK_ROWS = 64  # bounds the float32 sums; and one big region is still work for several threads
 BLOCK_BYTES = 256 * 1024  # the two stretched rows of a thread stay in its second-level cache
@@ -158,13 +159,7 @@ def _block(num_classes: int, width: int) -> int:
 
 
 def _taps(low_size: int, size: int, align_corners: bool) -> Taps:
-    """The positions of torch.nn.functional.interpolate(mode="bilinear"), computed in float64."""
-    position = np.arange(size, dtype=np.float64)
-    if align_corners:
-        source = position * ((low_size - 1) / max(size - 1, 1))
-    else:
-        source = np.maximum((position + 0.5) * (low_size / size) - 0.5, 0)
-    lower = np.minimum(source.astype(np.int64), low_size - 1)
-    weight = np.zeros(size + LANES, np.float32)
-    weight[:size] = source - lower
-    return Taps(lower, weight, first=np.searchsorted(lower, np.arange(low_size + 1)))
+    lower, weight = interpolation_taps(low_size, size, align_corners)
+    padded = np.zeros(size + LANES, np.float32)
+    padded[:size] = weight
+    return Taps(lower, padded, first=np.searchsorted(lower, np.arange(low_size + 1)))

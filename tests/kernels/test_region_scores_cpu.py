@@ -7,104 +7,22 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s4al.kernels import RegionScores, reference, region_scores
+from s4al.kernels import RegionScores, region_scores
 from s4al.kernels.region_scores_numba import score_chunks
-
-MEAN_TOLERANCE = 1e-5
-LABEL_MARGIN = 1e-4  # labels may differ where the two largest probabilities are closer than this
-
-
-class Case(NamedTuple):
-    logits: tuple[int, int, int, int]
-    size: tuple[int, int]
-    region: tuple[int, int]
-    align_corners: bool = False
-    dtype: type = np.float32
-    spread: float = 3.0
-    labelled: str = ""  # "", "zero" or "exclude"
-    threshold: float = 0.0
+from tests.kernels.cases import CASES, Case, assert_agree, make
+from tests.kernels.contract import Contract, Score, assert_same_bits
 
 
-CASES = {
-    "camvid stride 4, exact cells": Case((2, 11, 30, 40), (120, 160), (30, 40)),
-    "camvid stride 4, corners aligned": Case((2, 11, 30, 40), (120, 160), (30, 40), align_corners=True),
-    "cityscapes cells of 43": Case((1, 19, 43, 43), (172, 172), (43, 43), threshold=0.5),
-    "stride 16, ragged": Case((2, 11, 7, 9), (112, 144), (30, 30), labelled="zero"),
-    "stride 16, corners aligned, float16": Case(
-        (1, 19, 7, 9), (97, 129), (43, 43), align_corners=True, dtype=np.float16
-    ),
-    "stride 8, float16, excluding labelled": Case(
-        (3, 5, 6, 8), (48, 64), (7, 11), dtype=np.float16, labelled="exclude"
-    ),
-    "stride 1": Case((2, 11, 33, 50), (33, 50), (8, 16), labelled="exclude"),
-    "stride 1, corners aligned": Case((1, 3, 17, 23), (17, 23), (17, 5), align_corners=True),
-    "one low-resolution pixel": Case((1, 4, 1, 1), (37, 53), (10, 20)),
-    "one low-resolution pixel, corners aligned": Case((1, 4, 1, 1), (9, 16), (10, 20), align_corners=True),
-    "one pixel": Case((1, 2, 1, 1), (1, 1), (30, 30)),
-    "one class": Case((2, 1, 5, 6), (20, 24), (8, 8)),
-    "two classes, strides 3.3 and 2.7": Case((1, 2, 9, 12), (30, 32), (9, 9), threshold=0.9),
-    "150 classes": Case((1, 150, 12, 16), (48, 64), (13, 17), labelled="zero"),
-    "255 classes, several blocks": Case((1, 255, 6, 50), (24, 200), (24, 60)),
-    "region larger than the image": Case((2, 6, 50, 10), (200, 40), (1000, 1000), labelled="exclude"),
-    "regions of one pixel": Case((1, 6, 4, 5), (16, 20), (1, 1)),
-    "rows of one pixel, width 1": Case((1, 3, 9, 1), (33, 1), (4, 4)),
-    "extreme logits": Case((2, 11, 12, 15), (48, 60), (12, 12), spread=80),
-    "constant logits": Case((1, 11, 40, 10), (320, 40), (320, 40), spread=0),
-}
-
-
-def make(case: Case, seed: int = 0) -> tuple[np.ndarray, dict]:
-    """Logits of a case and the other arguments. A spread of 80 means that every logit is 80 or -80."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(0, case.spread, case.logits) if case.spread != 80 else rng.choice([-80.0, 80.0], case.logits)
-    arguments = {
-        "height": case.size[0],
-        "width": case.size[1],
-        "region_height": case.region[0],
-        "region_width": case.region[1],
-        "align_corners": case.align_corners,
-        "confidence_threshold": case.threshold,
-    }
-    if case.labelled:
-        labelled = rng.integers(0, 3, (case.logits[0], *case.size), np.uint8)
-        labelled[0, : case.region[0], : case.region[1]] = 1  # a region without any other pixel
-        arguments |= {"labelled_NHW": labelled, "labelled_pixels": case.labelled}
-    return logits.astype(case.dtype), arguments
-
-
-def assert_agree(got: RegionScores, logits: np.ndarray, arguments: dict) -> None:
-    expected = reference.region_scores(logits, **arguments)
-    for name in ("entropy_NR", "least_confidence_NR", "margin_NR", "labelled_NR"):
-        assert getattr(got, name).dtype == np.float32
-        np.testing.assert_allclose(
-            getattr(got, name), getattr(expected, name), rtol=0, atol=MEAN_TOLERANCE, err_msg=name
-        )
-    p = np.sort(
-        reference.softmax(
-            reference.upsample(logits, arguments["height"], arguments["width"], arguments["align_corners"])
-        ),
-        axis=1,
-    )
-    clear = np.abs(p[:, -1] - arguments["confidence_threshold"]) > LABEL_MARGIN
-    if p.shape[1] > 1:
-        clear &= p[:, -1] - p[:, -2] > LABEL_MARGIN
-    np.testing.assert_array_equal(got.label_NHW[clear], expected.label_NHW[clear])
-    rounding_is_clear = np.abs((255 * p[:, -1]) % 1 - 0.5) > 1e-3
-    np.testing.assert_array_equal(got.confidence_NHW[rounding_is_clear], expected.confidence_NHW[rounding_is_clear])
-    assert np.abs(got.confidence_NHW.astype(int) - expected.confidence_NHW).max() <= 1
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_agrees_with_the_reference(name: str) -> None:
-    logits, arguments = make(CASES[name])
-    assert_agree(region_scores(logits, **arguments), logits, arguments)
+class TestNumba(Contract):
+    @pytest.fixture
+    def score(self) -> Score:
+        return region_scores
 
 
 @settings(max_examples=60, deadline=None)
@@ -130,82 +48,12 @@ def test_agrees_with_the_reference_on_any_geometry(
     assert_agree(region_scores(logits, **arguments, threads=threads), logits, arguments)
 
 
-def test_ties_go_to_the_lowest_class() -> None:
-    logits = np.zeros((1, 20, 6, 6), np.float32)
-    logits[0, [3, 17]] = np.random.default_rng(0).normal(5, 1, (6, 6))  # the same two fields, above the rest
-    scores = region_scores(logits, height=24, width=24, region_height=24, region_width=24)
-    assert (scores.label_NHW == 3).all()
-
-
-def test_threshold_is_strict_and_nan_is_under_any() -> None:
-    shape = {"height": 2, "width": 4, "region_height": 2, "region_width": 4}
-    half = np.zeros((1, 2, 1, 1), np.float32)  # p1 is exactly 1/2
-    assert (region_scores(half, **shape, confidence_threshold=0.5).label_NHW == 0).all()
-    assert (region_scores(half, **shape, confidence_threshold=0.5000001).label_NHW == 255).all()
-    half[:] = np.nan
-    assert (region_scores(half, **shape).label_NHW == 255).all()
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("at", [(0, 0), (5, 7), (11, 15)])
-def test_bad_logits_spoil_exactly_what_they_touch(value: float, at: tuple[int, int], dtype: type) -> None:
-    logits, arguments = make(Case((2, 11, 12, 16), (48, 64), (10, 10), dtype=dtype, labelled="zero"))
-    clean = region_scores(logits, **arguments)
-    logits[1, 4, at[0], at[1]] = value
-    got, expected = region_scores(logits, **arguments), reference.region_scores(logits, **arguments)
-    spoilt = np.isnan(expected.entropy_NR)
-    assert 0 < spoilt.sum() < 5
-    for name in ("entropy_NR", "least_confidence_NR", "margin_NR"):
-        np.testing.assert_array_equal(np.isnan(getattr(got, name)), spoilt)
-        np.testing.assert_array_equal(getattr(got, name)[~spoilt], getattr(clean, name)[~spoilt])
-    np.testing.assert_array_equal(got.label_NHW == 255, expected.label_NHW == 255)
-    kept = got.label_NHW != 255
-    np.testing.assert_array_equal(got.label_NHW[kept], clean.label_NHW[kept])
-    np.testing.assert_array_equal(got.confidence_NHW, np.where(kept, clean.confidence_NHW, 0))
-
-
-def test_where_all_classes_underflow_scores_stay_finite_and_labels_right() -> None:
-    logits = np.full((1, 3, 1, 2), -1000, np.float32)
-    logits[0, 0, 0, 0] = logits[0, 2, 0, 1] = 1000
-    arguments = {"height": 1, "width": 16, "region_height": 1, "region_width": 16}
-    got = region_scores(logits, **arguments)
-    assert all(np.isfinite(scores).all() for scores in got[:3])
-    assert got.label_NHW[0, 0].tolist() == [0] * 8 + [2] * 8
-
-
-def test_saturated_logits_score_exactly_zero() -> None:
-    logits = np.full((1, 19, 3, 3), -1e4, np.float32)
-    logits[0, 7] = 1e4
-    got = region_scores(logits, height=12, width=12, region_height=6, region_width=6)
-    assert not got.entropy_NR.any() and not got.least_confidence_NR.any() and not got.margin_NR.any()
-    assert (got.label_NHW == 7).all() and (got.confidence_NHW == 255).all()
-
-
-def test_entropy_is_never_negative() -> None:
-    """Between neighbours that disagree all shifted logits are far from zero, and rounding is coarse."""
-    logits, arguments = make(Case((1, 2, 20, 20), (80, 80), (1, 1), spread=40.0))
-    got = region_scores(logits, **arguments)
-    assert got.entropy_NR.min() >= 0
-
-
-def assert_same_bits(a: RegionScores, b: RegionScores) -> None:
-    for name, x, y in zip(RegionScores._fields, a, b, strict=True):
-        assert x.tobytes() == y.tobytes(), name
-
-
 @pytest.mark.parametrize("name", ["camvid stride 4, exact cells", "region larger than the image", "one pixel"])
 def test_same_bits_with_any_number_of_threads(name: str) -> None:
     logits, arguments = make(CASES[name])
     one = region_scores(logits, **arguments, threads=1)
     for threads in (2, 3, 16, None):
         assert_same_bits(region_scores(logits, **arguments, threads=threads), one)
-
-
-def test_an_image_scores_the_same_alone_and_in_a_batch() -> None:
-    logits, arguments = make(CASES["camvid stride 4, exact cells"])
-    alone = [region_scores(np.ascontiguousarray(logits[n : n + 1]), **arguments) for n in range(2)]
-    assert_same_bits(RegionScores(*map(np.concatenate, zip(*alone, strict=True))), region_scores(logits, **arguments))
 
 
 def test_calls_from_several_threads_at_once() -> None:

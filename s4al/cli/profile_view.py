@@ -28,7 +28,33 @@ def profile(console: Console, result: dict[str, Any]) -> None:
             table.add_row(stage["name"], f"{stage['ms_per_image']:.2f}", f"{stage['share']:.1%}", Text(bar, "cyan"))
         console.print(table)
         console.print()
+    _bounds(console, result)
+    console.print()
     _rates(console, result)
+    console.print(f"[dim]Peak memory {result['peak_memory_bytes'] / 2**30:.1f} GiB.[/]")
+    if result["trace"]:
+        console.print(Text(f"Timeline for ui.perfetto.dev: {visible(result['trace'])}", "dim"))
+
+
+def _bounds(console: Console, result: dict[str, Any]) -> None:
+    """What an image costs at the least, on a machine with the peaks that were measured."""
+    peaks = result["peaks"]
+    table = Table(box=None, pad_edge=False)
+    table.add_column(
+        f"At best ({peaks['operations_per_s'] / 1e9:,.0f} GFLOP/s, {peaks['bytes_per_s'] / 1e9:,.0f} GB/s)"
+    )
+    for name in ("MB/image", "MFLOP/image", "ms/image", "reached"):
+        table.add_column(name, justify="right")
+    for engine in result["engines"]:
+        for bound in engine["bounds"]:
+            table.add_row(
+                f"{visible(engine['engine'])}: {bound['name']}",
+                f"{bound['bytes'] / 1e6:,.1f}",
+                f"{bound['operations'] / 1e6:,.0f}",
+                f"{bound['bound_ms_per_image']:.2f}",
+                f"{bound['share_of_bound']:.0%}",
+            )
+    console.print(table)
 
 
 def _rates(console: Console, result: dict[str, Any]) -> None:

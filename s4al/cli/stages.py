@@ -97,12 +97,20 @@ def export(root: Path, *, cycle: int | None, precision: Precision, out: Path | N
 
 
 def profile(root: Path, *, engines: Sequence[EngineName], images: int | None, watch: Watch) -> dict[str, Any]:
-    """Time scoring on the newest exported network; writes nothing. Raises EngineError, RunStateError."""
+    """Time scoring on the newest exported network; writes a trace into `logs/`. Raises EngineError, RunStateError."""
     from s4al.scorer.profile import profile_run
 
     run = Run.open(root)
     cycle = _newest(run, None, "export")
-    return profile_run(run, cycle, engines=engines, images=images, load_network=_loader(run, cycle), watch=watch)
+    return profile_run(
+        run,
+        cycle,
+        engines=engines,
+        images=images,
+        trace=run.logs / "profile-trace.json",
+        load_network=_loader(run, cycle),
+        watch=watch,
+    )
 
 
 def _newest(run: Run, cycle: int | None, stage: str) -> int:

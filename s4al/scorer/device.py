@@ -173,7 +173,27 @@ class CudaDevice:
     def bind_kernel(
         self, logits_NChw: Any, labelled_NHW: Any, card: ModelCard, *, labelled_pixels: str, confidence_threshold: float
     ) -> tuple[KernelOutput, Callable[[], None]]:
-        raise NotImplementedError  # filled below
+        from s4al.kernels.region_scores_cuda import RegionScoresKernel
+
+        num_images, num_classes, low_height, low_width = logits_NChw.shape
+        kernel = RegionScoresKernel(
+            num_images=num_images,
+            num_classes=num_classes,
+            low_height=low_height,
+            low_width=low_width,
+            height=card.height,
+            width=card.width,
+            region_height=card.region_height,
+            region_width=card.region_width,
+            dtype=logits_NChw.dtype,
+            align_corners=card.align_corners,
+            labelled_pixels=labelled_pixels,
+            confidence_threshold=confidence_threshold,
+            histogram=True,
+        )
+        filled = kernel.empty_scores()
+        output = KernelOutput(filled.scores_4NR, filled.label_NHW, filled.histogram_NRC)
+        return output, lambda: kernel.launch(logits_NChw, labelled_NHW, filled, self.compute)
 
     def peak_bytes(self) -> int:
         """Device memory in use by this and all other processes, now."""

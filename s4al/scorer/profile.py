@@ -5,11 +5,14 @@ All are timed in turns on the same images in one process, so that a busy machine
 
 from __future__ import annotations
 
+import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +26,9 @@ from s4al.scorer.engines import Engine, LoadNetwork
 from s4al.scorer.pipeline import score_batches
 from s4al.scorer.published import BATCH_SIZE, published_batch
 from s4al.scorer.read_ahead import Span, spans
+from s4al.scorer.roofline import Peaks, Work, host_peaks, network_work, region_scores_work
 from s4al.scorer.selection import find_candidates, select
-from s4al.scorer.stopwatch import Stopwatch
+from s4al.scorer.stopwatch import Stopwatch, write_trace
 from s4al.scorer.table import ScoreRows
 from s4al.state import Run
 from s4al.watch import Watch
@@ -45,6 +49,7 @@ def profile_run(
     *,
     engines: Sequence[EngineName] = (),
     images: int | None = None,
+    trace: Path | None = None,
     load_network: LoadNetwork,
     watch: Watch,
 ) -> dict[str, Any]:
@@ -56,12 +61,16 @@ def profile_run(
     images : how many of the training images; None for up to 128.
     load_network : as for `open_engine`; the published loop runs it.
 
+    trace : where to write the timelines of all engines, for ui.perfetto.dev.
+
     Returns
     -------
-    `{"images", "height", "width", "batch_size", "threads", "engines": [{"engine", "provider", "images_per_s",
-    "bare_images_per_s", "share_of_bare", "stages": [{"name", "ms_per_image", "share"}]}], "baseline": {"name",
-    "images_per_s", "ms_per_image"}}`. `read` is the time spent waiting for images, which are read ahead;
-    `bare_images_per_s` is the network alone on images already in memory.
+    `{"images", "height", "width", "batch_size", "threads", "peak_memory_bytes", "peaks": {"bytes_per_s",
+    "operations_per_s"}, "trace", "engines": [{"engine", "provider", "images_per_s", "bare_images_per_s",
+    "share_of_bare", "stages": [{"name", "ms_per_image", "share"}], "bounds": [{"name", "bytes", "operations",
+    "bound_ms_per_image", "share_of_bound"}]}], "baseline": {"name", "images_per_s", "ms_per_image"}}`. `read` is the
+    time spent waiting for images, which are read ahead; `bare_images_per_s` is the network alone on images already in
+    memory; `peak_memory_bytes` is of the process since its start. Bounds: see `roofline`.
 
     Raises
     ------
@@ -86,16 +95,32 @@ def profile_run(
             else:
                 watch.progress("profile", span.first + span.count, count)
             watch.stop_here()
-    card = opened[0].card
+    if trace:
+        try:
+            trace.parent.mkdir(parents=True, exist_ok=True)
+            write_trace(trace, {f"s4al, {subject.engine.name}": subject.stopwatch for subject in subjects})
+        except OSError as error:  # the figures are worth having all the same
+            watch.note(f"No trace was written: {error}.")
+            trace = None
+    card, peaks = opened[0].card, host_peaks()
+    network = network_work((run.stage(cycle, "export") / "model.onnx").read_bytes())
     return {
         "images": count,
         "height": card.height,
         "width": card.width,
-        "batch_size": run.config.scorer.batch_size,
+        "batch_size": opened[0].batch_size,
         "threads": opened[0].threads,
-        "engines": [subject.report(count) for subject in subjects],
+        "peak_memory_bytes": _peak_memory_bytes(),
+        "peaks": asdict(peaks),
+        "trace": str(trace) if trace else None,
+        "engines": [subject.report(count, peaks, network) for subject in subjects],
         "baseline": published.report(count),
     }
+
+
+def _peak_memory_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _open_engines(
@@ -135,8 +160,13 @@ class _Subject:
     def _score(self, cache: ImageCache, span: Span) -> None:
         engine, settings, watch = self.engine, self.config.acquisition, self.stopwatch
         rows = ScoreRows(engine.card.grid)
+
+        def read(first: int, out_NHWC: NDArray[np.uint8]) -> None:
+            with watch.stage("read ahead"):
+                cache.read_into(first, out_NHWC)
+
         batches = score_batches(
-            cache.read_into,
+            read,
             spans(span.first, span.first + span.count, engine.batch_size),
             engine,
             ids=cache.ids,
@@ -169,7 +199,7 @@ class _Subject:
         elapsed_s = _seconds(lambda: [self.engine.run(batch) for batch in batches])
         self.bare_s += elapsed_s * count / len(slots)
 
-    def report(self, images: int) -> dict[str, Any]:
+    def report(self, images: int, peaks: Peaks, network: Work) -> dict[str, Any]:
         rate, bare = images / self.scoring_s, images / self.bare_s
         spent = {name: self.stopwatch.seconds[name] for name in _STAGES}
         spent["other"] = max(0.0, self.scoring_s - sum(spent.values()))
@@ -182,6 +212,19 @@ class _Subject:
             "stages": [
                 {"name": name, "ms_per_image": 1000 * seconds / images, "share": seconds / self.scoring_s}
                 for name, seconds in spent.items()
+            ],
+            "bounds": [
+                {
+                    "name": name,
+                    "bytes": work.bytes,
+                    "operations": work.operations,
+                    "bound_ms_per_image": 1000 * peaks.bound_s(work),
+                    "share_of_bound": peaks.bound_s(work) * images / spent[name],
+                }
+                for name, work in (
+                    ("network", network),
+                    ("kernel", region_scores_work(self.engine.card, np.dtype(np.float32))),
+                )
             ],
         }
 

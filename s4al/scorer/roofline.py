@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from s4al.kernels.work import kernel_work
+from s4al.kernels.region_scores_cuda import kernel_work
 from s4al.scorer.model_card import ModelCard
 
 if TYPE_CHECKING:

@@ -46,7 +46,7 @@ class Stopwatch:
 
 
 def write_trace(path: Path, stopwatches: dict[str, Stopwatch]) -> None:
-    """Write the timelines of some stopwatches as a Chrome trace, which ui.perfetto.dev opens: a process for each name."""
+    """Write timelines as a Chrome trace, which ui.perfetto.dev opens: each stopwatch as a process of its name."""
     events: list[dict[str, object]] = []
     for process, (name, stopwatch) in enumerate(stopwatches.items(), start=1):
         events.append({"ph": "M", "name": "process_name", "pid": process, "tid": 0, "args": {"name": name}})

@@ -91,8 +91,27 @@ def test_profile() -> None:
         {"name": "read", "ms_per_image": 2.0, "share": 0.05},
         {"name": "network", "ms_per_image": 38.0, "share": 0.95},
     ]
-    engine = {"engine": "ort", "provider": "CPU", "images_per_s": 23.0, "bare_images_per_s": 25.0, "stages": stages}
-    text = _shown(profile_view.profile, {"images": 128, "engines": [engine], "baseline": {"images_per_s": 11.5}})
+    bound = {"name": "network", "bytes": 2e6, "operations": 3e9, "bound_ms_per_image": 19.0, "share_of_bound": 0.5}
+    engine = {
+        "engine": "ort",
+        "provider": "CPU",
+        "images_per_s": 23.0,
+        "bare_images_per_s": 25.0,
+        "stages": stages,
+        "bounds": [bound],
+    }
+    result = {
+        "images": 128,
+        "engines": [engine],
+        "baseline": {"images_per_s": 11.5},
+        "peaks": {"operations_per_s": 1.5e11, "bytes_per_s": 1e10},
+        "peak_memory_bytes": 2**30,
+        "trace": "run/logs/[odd]/trace.json",
+    }
+    text = _shown(profile_view.profile, result)
+    assert _row(text, "ort: network ")[-4:] == ["2.0", "3,000", "19.00", "50%"]
+    assert "150 GFLOP/s, 10 GB/s" in text
+    assert "run/logs/[odd]/trace.json" in text
     assert _row(text, "network ")[:3] == ["network", "38.00", "95.0%"]
     assert _row(text, "ort: s4al")[-2:] == ["23.0", "2.0x"]
     assert _row(text, "ort: network alone")[-2:] == ["25.0", "2.2x"]

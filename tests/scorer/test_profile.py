@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from s4al.kernels import region_scores
 from s4al.scorer.engines import TorchEngine
 from s4al.scorer.profile import profile_run
 from s4al.scorer.published import published_batch
+from s4al.scorer.roofline import Peaks, Work, network_work
 from s4al.scorer.stopwatch import Stopwatch
 from s4al.state import Run
 from s4al.watch import Watch
-from tests.small_models import exported_run, random_images, small_card, small_scoring_network
+from tests.small_models import exported_run, random_images, small_card, small_model, small_scoring_network
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,58 @@ def test_profiling_writes_nothing_into_the_run(run: Run) -> None:
     before = {path: path.stat().st_mtime_ns for path in Path(run.root).rglob("*")}
     profile_run(run, 0, engines=["ort"], images=3, load_network=lambda: load(run), watch=Watch())
     assert {path: path.stat().st_mtime_ns for path in Path(run.root).rglob("*")} == before
+
+
+def test_the_trace_is_one_that_perfetto_reads(run: Run, tmp_path: Path) -> None:
+    trace = tmp_path / "logs" / "trace.json"
+    result = profile_run(run, 0, engines=["ort"], images=7, trace=trace, load_network=lambda: load(run), watch=Watch())
+    assert result["trace"] == str(trace)
+    events = json.loads(trace.read_text())["traceEvents"]
+    names = {event["args"]["name"] for event in events if event["ph"] == "M"}
+    assert names == {"s4al, ort", "MainThread", "s4al-read"}
+    spent = {"network": 0.0, "kernel": 0.0}
+    for event in events:
+        if event["ph"] == "X":
+            assert event["dur"] >= 0
+            spent[event["name"]] = spent.get(event["name"], 0.0) + event["dur"]
+    assert {"read", "read ahead", "network", "kernel", "write", "select"} <= set(spent)
+    stages = {stage["name"]: stage["ms_per_image"] for stage in result["engines"][0]["stages"]}
+    for name in ("network", "kernel"):
+        assert spent[name] / 1000 / 7 == pytest.approx(stages[name])
+
+
+def test_a_trace_that_cannot_be_written_costs_only_itself(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    trace = tmp_path / "file" / "trace.json"
+    result = profile_run(run, 0, engines=["ort"], images=1, trace=trace, load_network=lambda: load(run), watch=Watch())
+    assert result["trace"] is None
+
+
+def test_bounds_are_below_what_was_measured(run: Run) -> None:
+    result = profile_run(run, 0, engines=["ort"], images=7, load_network=lambda: load(run), watch=Watch())
+    (engine,) = result["engines"]
+    stages = {stage["name"]: stage["ms_per_image"] for stage in engine["stages"]}
+    for bound in engine["bounds"]:
+        assert bound["bound_ms_per_image"] > 0
+        assert bound["share_of_bound"] == pytest.approx(bound["bound_ms_per_image"] / stages[bound["name"]])
+
+
+def test_the_work_of_a_network_is_that_of_its_convolutions() -> None:
+    model = small_model()  # 3 -> 8 stride 2, 8 -> 8 stride 2, 8 -> 3; 48 x 64
+    outputs = [8 * 24 * 32, 8 * 12 * 16, 3 * 12 * 16]
+    fan_in = [3 * 9, 8 * 9, 8]
+    inputs = [3 * 48 * 64, outputs[0], outputs[1]]
+    weights = [8 * 3 * 9, 8 * 8 * 9, 3 * 8]
+    work = network_work(model)
+    assert work.operations == 2 * sum(o * f for o, f in zip(outputs, fan_in, strict=True))
+    assert work.bytes == 4 * (sum(inputs) + sum(weights) + sum(outputs))
+    assert network_work(model, bytes_per_number=2).bytes == work.bytes / 2
+
+
+def test_the_slower_half_is_the_bound() -> None:
+    peaks = Peaks(bytes_per_s=10.0, operations_per_s=100.0)
+    assert peaks.bound_s(Work(bytes=20.0, operations=100.0)) == 2.0
+    assert peaks.bound_s(Work(bytes=1.0, operations=100.0)) == 1.0
 
 
 def test_a_stopwatch_adds_up_by_stage() -> None:

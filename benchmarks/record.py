@@ -14,13 +14,16 @@ from typing import Any
 from s4al.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("torch", "numpy", "numba", "onnxruntime")
+PACKAGES = ("torch", "numpy", "numba", "onnxruntime", "cupy-cuda13x")
 
 
-def record(name: str, results: dict[str, Any]) -> Path:
-    """Write benchmarks/results/<name>.json, whole or not at all; its path. The file names no host and no folder."""
-    path = RESULTS / f"{name}.json"
-    RESULTS.mkdir(exist_ok=True)
+def record(name: str, results: dict[str, Any], folder: Path | None = None) -> Path:
+    """Write <name>.json into `folder`, benchmarks/results if not given, whole or not at all; its path.
+
+    The file names no host and no folder.
+    """
+    path = (folder or RESULTS) / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     about = {
         "benchmark": name,
         "command": _command(),
@@ -43,6 +46,7 @@ def _machine() -> dict[str, Any]:
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
+        "gpu": _gpu(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "python": platform.python_version(),
         "versions": {package: _version(package) for package in PACKAGES},
@@ -60,6 +64,13 @@ def _cpu() -> str:
     flags = fields.get("flags", "").split()
     vectors = next((f" ({flag})" for flag in ("avx512f", "avx2") if flag in flags), "")
     return fields.get("model name", platform.machine()) + vectors
+
+
+def _gpu() -> str | None:
+    """The first CUDA device, by torch."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def _version(package: str) -> str | None:

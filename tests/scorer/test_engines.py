@@ -99,8 +99,8 @@ def test_when_nothing_works_every_reason_is_given(model_file: Path, monkeypatch:
         open_engine("auto", model_file, batch_size=2)
 
 
-def test_tensorrt_says_that_it_is_missing(model_file: Path) -> None:
-    with pytest.raises(EngineError, match="TensorRT engine is not part of this version") as caught:
+def test_tensorrt_needs_more_than_the_file(model_file: Path) -> None:
+    with pytest.raises(EngineError, match="TensorRT engine needs the network, and only an ONNX file") as caught:
         open_engine("trt", model_file, batch_size=2)
     assert caught.value.exit_code == 6
 

@@ -71,15 +71,17 @@ def open_plan(
     card = make_card(run, cycle, network)
     model = export_onnx(network, card, precision)
     setting = _Setting(run, network, card, model, precision, batch_size, threads or available_cores(), gpu, watch)
+    remedy = ""
     for trt in libraries:
         try:
             engine, parity, entry = setting.open(trt)
         except EngineError as error:
             refusals.append(error.what)
+            remedy = error.remedy
             continue
         engine.passed_over = tuple(refusals)
         return OpenedPlan(engine, parity, entry.path, len(entry.data), time.monotonic() - started)
-    raise EngineError(" ".join(refusals), kept="No plan was kept.", remedy="Use --engine auto, which takes what works.")
+    raise EngineError(" ".join(refusals), kept="No plan was kept.", remedy=remedy)
 
 
 def build_plan(run: Run, cycle: int, *, precision: Precision, watch: Watch) -> OpenedPlan:
@@ -224,7 +226,7 @@ class _Setting:
             parity,
             self.run.config.export,
             f"The plan of {engine.provider}",
-            "Use --engine ort or torch." + (" --precision fp32 may do." if self.precision == "fp16" else ""),
+            "Score with --engine ort or torch; s4al doctor says what is installed.",
             kept="The plan was removed.",
         )
         if known is None:

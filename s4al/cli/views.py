@@ -112,12 +112,13 @@ def exported(console: Console, result: dict[str, Any]) -> None:
         lines = {
             "Plan": result["out"],
             "Runs with": f"{result['provider']}, {_count(result['batch_size'], 'image')} at a time",
+            "Ready after": f"{result['seconds']:.1f} s",
         }
     _list(
         console,
         {
             **lines,
-            "Size": f"{result['bytes'] / 2**20:,.1f} MiB, {result['precision']}, ready after {result['seconds']:.1f} s",
+            "Size": f"{result['bytes'] / 2**20:,.1f} MiB, {result['precision']}",
             "Checked": f"on {_count(parity['images'], 'image')} against the trained network: {agreement}, {entropy}",
         },
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 
-from s4al.errors import EngineError
+from s4al.errors import EngineError, StorageError
 from s4al.export.onnx_export import Precision, export_onnx
 from s4al.export.parity import Parity, check_parity
 from s4al.export.scoring_network import ScoringNetwork, scoring_network
@@ -62,8 +62,8 @@ def open_plan(
 
     Raises
     ------
-    EngineError : no GPU, no library that serves it, or none whose plan computes what the network computes.
-    RunStateError, StorageError.
+    EngineError : no GPU, no library that serves it, no place for plans, or no plan that computes what the network does.
+    RunStateError.
     """
     started = time.monotonic()
     gpu, libraries, refusals = find_trt(device)
@@ -75,7 +75,7 @@ def open_plan(
     for trt in libraries:
         try:
             engine, parity, entry = setting.open(trt)
-        except EngineError as error:
+        except (EngineError, StorageError) as error:  # without a place for plans the other engines still work
             refusals.append(error.what)
             remedy = error.remedy
             continue

@@ -38,7 +38,10 @@ def find_gpu(device: str = "auto") -> Gpu:
         import cupy
     except (ImportError, OSError) as error:
         raise EngineError(f"CuPy cannot be imported ({error}).", remedy="Install cupy-cuda13x.") from error
-    cuda, index = cupy.cuda.runtime, int(device.partition(":")[2] or 0)
+    cuda, number = cupy.cuda.runtime, device.partition(":")[2] or "0"
+    if not number.isdecimal():
+        raise EngineError(f"There is no CUDA device {number!r}.", remedy="Devices are cuda, cuda:0, cuda:1, ...")
+    index = int(number)
     try:
         driver = cuda.driverGetVersion()
         if driver == 0:

@@ -174,7 +174,8 @@ class PlanCache:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         """Processes take turns: a plan and what is said about it are two files."""
-        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with files.storage_errors(f"locking {self.folder}", kept="The run is unchanged."):
+            descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield

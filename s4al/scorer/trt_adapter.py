@@ -250,7 +250,7 @@ class TensorRt:
         self._log.lines.clear()
         try:
             yield
-        except (_Refused, RuntimeError, TypeError) as error:  # the last two are how bindings raise
+        except (_Refused, RuntimeError, TypeError, ValueError) as error:  # all but the first are how bindings raise
             reasons = [text for text in (str(error), *self._log.lines) if text]
             why = " ".join("; ".join(reasons).split())[:500] or "it does not say why"
             raise EngineError(f"{self} {problem}: {why}.") from error

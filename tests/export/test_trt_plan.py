@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -232,6 +233,20 @@ def test_a_cache_that_others_can_write_to_is_not_used(machine: Machine, tmp_path
     with pytest.raises(EngineError, match="others can write to it"):
         machine.open()
     assert machine.world.count("build") == 0
+
+
+def test_without_a_place_for_plans_the_other_engines_are_left(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "full").mkdir(mode=0o700)
+    monkeypatch.setenv("S4AL_CACHE_DIR", str(tmp_path / "full"))
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "write_atomic", full)
+    with pytest.raises(EngineError, match="No space left on the device while writing"):
+        machine.open()
 
 
 def test_the_structure_is_the_same_for_all_weights_of_a_network() -> None:

@@ -260,6 +260,8 @@ def test_each_way_of_having_no_gpu_has_its_message(monkeypatch: pytest.MonkeyPat
     fake_cupy(monkeypatch)
     with pytest.raises(EngineError, match="no CUDA device 3; CuPy sees 1"):
         find_gpu("cuda:3")
+    with pytest.raises(EngineError, match="no CUDA device 'x'"):
+        find_gpu("cuda:x")
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(EngineError, match="CuPy cannot be imported"):
         find_gpu()

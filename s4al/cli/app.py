@@ -197,18 +197,21 @@ def select(
 def export(
     root: RunFolder,
     cycle: Cycle = None,
-    format: Annotated[Literal["onnx", "trt"], typer.Option(help="The kind of file.")] = "onnx",
-    precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="Of the weights and the logits.")] = "fp32",
+    format: Annotated[
+        Literal["onnx", "trt"], typer.Option(help="A file, or a TensorRT plan for this machine alone.")
+    ] = "onnx",
+    precision: Annotated[
+        Literal["fp32", "fp16"] | None,
+        typer.Option(help="Of weights and logits; fp32 for onnx, fp16 for trt if not given.", show_default=False),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the file goes.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the network as one file, checked against the original."""
-    if format == "trt":
-        raise _later("--format trt")
+    """Write the network as one file or TensorRT plan, checked against the original."""
     from s4al.cli import stages, views
 
     with _watching() as watch:
-        result = stages.export(root, cycle=cycle, precision=precision, out=out, watch=watch)
+        result = stages.export(root, cycle=cycle, format=format, precision=precision, out=out, watch=watch)
     _answer(result, views.exported, as_json)
 
 

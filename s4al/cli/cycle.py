@@ -242,6 +242,7 @@ def _label(run: Run, cycle: int, pool: Pool, dataset: Dataset, watch: Watch) -> 
 
 
 def _after_training(run: Run, cycle: int, device: str, watch: Watch) -> None:
+    from s4al.cli.stages import trt_opener
     from s4al.export import export_cycle, scoring_network
     from s4al.scorer import score_cycle, select_cycle
 
@@ -252,7 +253,14 @@ def _after_training(run: Run, cycle: int, device: str, watch: Watch) -> None:
         run.add_seconds(cycle, "export", time.monotonic() - started)
     if not run.is_committed(cycle, "score"):
         watch.stop_here()
-        score_cycle(run, cycle, device=device, load_network=lambda: scoring_network(run, cycle), watch=watch)
+        score_cycle(
+            run,
+            cycle,
+            device=device,
+            load_network=lambda: scoring_network(run, cycle),
+            open_trt=trt_opener(run, cycle),
+            watch=watch,
+        )
     if not run.is_committed(cycle, "select"):
         watch.stop_here()
         select_cycle(run, cycle, watch=watch)

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from s4al import __version__
 from s4al.cli.messages import visible
+from s4al.errors import EngineError
 
 _GIB = 2**30
 _LEAST_DISK = 2 * _GIB
@@ -116,8 +117,23 @@ def _accelerators() -> Iterator[Check]:
     usable = [name.removesuffix("ExecutionProvider") for name in (runtime.get_available_providers() if runtime else [])]
     built = f"built with {', '.join(usable)}" if usable else "none"
     yield Check("onnxruntime GPU", cuda and "CUDA" in usable, built, cost="ONNX Runtime scores on the CPU")
-    yield _installed("tensorrt", "no TensorRT engine")
+    yield from _tensorrt()
     yield _installed("cupy-cuda13x", "region scores are not computed on the GPU")
+
+
+def _tensorrt() -> Iterator[Check]:
+    """Whether `--engine trt` works; loads the libraries as it would."""
+    from s4al.scorer.plan_cache import cache_folder, problem_of_cache
+    from s4al.scorer.trt_engine import find_trt
+
+    cost = "no TensorRT engine"
+    try:
+        gpu, libraries, _ = find_trt()
+        yield Check("tensorrt", True, f"{libraries[0]} for {gpu.name}", cost=cost)
+    except EngineError as error:
+        yield Check("tensorrt", False, error.what, cost=cost)
+    problem = problem_of_cache()
+    yield Check("plan cache", not problem, problem or str(cache_folder() / "plans"), cost=cost)
 
 
 def _installed(package: str, cost: str, *, needed: bool = False) -> Check:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from s4al import files
 from s4al.config import EngineName, Metric
-from s4al.errors import RunStateError
+from s4al.errors import ConfigError, RunStateError
 from s4al.state import Run
 from s4al.watch import Watch
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import torch
 
     from s4al.export.onnx_export import Precision
+    from s4al.export.stage import ExportResult
+    from s4al.export.trt_plan import OpenedPlan
+    from s4al.scorer.engines import Engine, OpenTrt
 
 _HARDEST = 5  # regions that `score` names
 
@@ -46,7 +49,13 @@ def score(
     """
     run = Run.open(root)
     number = _newest(run, cycle, "export")
-    setting: dict[str, Any] = {"engine": engine, "device": device, "load_network": _loader(run, number), "watch": watch}
+    setting: dict[str, Any] = {
+        "engine": engine,
+        "device": device,
+        "load_network": _loader(run, number),
+        "open_trt": trt_opener(run, number),
+        "watch": watch,
+    }
     if images is None:
         from s4al.scorer import score_cycle
 
@@ -77,17 +86,47 @@ def select(root: Path, *, cycle: int | None, watch: Watch, **settings: Any) -> d
         return _plain(select_cycle(run, _newest(run, cycle, "score"), **settings, watch=watch))
 
 
-def export(root: Path, *, cycle: int | None, precision: Precision, out: Path | None, watch: Watch) -> dict[str, Any]:
-    """Write the network of a cycle as one ONNX file. Raises EngineError, RunStateError, StorageError."""
-    from s4al.export import export_file
+def export(
+    root: Path, *, cycle: int | None, format: str, precision: Precision | None, out: Path | None, watch: Watch
+) -> dict[str, Any]:
+    """Write the network of a cycle as one ONNX file, or have its TensorRT plan in this machine's cache.
 
+    Raises EngineError, RunStateError, StorageError; ConfigError where a plan is to go anywhere else.
+    """
+    if format == "trt" and out is not None:
+        raise ConfigError(
+            "A TensorRT plan is kept in this machine's cache: no other machine may load it.",
+            remedy="Leave out --out, or use --format onnx.",
+        )
     run = Run.open(root)
     number = _newest(run, cycle, "train")
+    if format == "trt":
+        return _export_plan(run, number, precision or "fp16", watch)
+    from s4al.export import export_file
+
+    precision = precision or "fp32"
     target = out or root / "exported" / f"cycle-{number:03d}-{precision}.onnx"
     with _locked_if_inside(root, out, "export"):
-        result = export_file(run, number, format="onnx", precision=precision, out=target, watch=watch)
+        result = export_file(run, number, precision=precision, out=target, watch=watch)
+    return _exported(number, precision, result)
+
+
+def _export_plan(run: Run, cycle: int, precision: Precision, watch: Watch) -> dict[str, Any]:
+    from s4al.export.trt_plan import build_plan
+
+    result = build_plan(run, cycle, precision=precision, watch=watch)
+    engine = result.engine
     return {
-        "cycle": number,
+        **_exported(cycle, precision, result),
+        "provider": engine.provider,
+        "batch_size": engine.batch_size,
+        "passed_over": list(engine.passed_over),
+    }
+
+
+def _exported(cycle: int, precision: Precision, result: ExportResult | OpenedPlan) -> dict[str, Any]:
+    return {
+        "cycle": cycle,
         "precision": precision,
         "out": str(result.path),
         "bytes": result.bytes,
@@ -129,6 +168,17 @@ def _loader(run: Run, cycle: int) -> Callable[[], torch.nn.Module]:
         return scoring_network(run, cycle)
 
     return load
+
+
+def trt_opener(run: Run, cycle: int) -> OpenTrt:
+    """What `open_engine` needs for TensorRT; loads torch when it is called."""
+
+    def open_trt(**settings: Any) -> Engine:
+        from s4al.export.trt_plan import open_tensorrt
+
+        return open_tensorrt(run, cycle, **settings)
+
+    return open_trt
 
 
 def _locked_if_inside(root: Path, out: Path | None, command: str) -> contextlib.AbstractContextManager[None]:

@@ -107,10 +107,17 @@ def exported(console: Console, result: dict[str, Any]) -> None:
     parity = result["parity"]
     agreement = f"labels agree at {parity['label_agreement']:.3%} of the pixels"
     entropy = f"region entropy within {parity['max_entropy_error']:.1e} nats"
+    lines = {"Exported": result["out"]}
+    if "provider" in result:
+        lines = {
+            "Plan": result["out"],
+            "Runs with": f"{result['provider']}, {_count(result['batch_size'], 'image')} at a time",
+            "Ready after": f"{result['seconds']:.1f} s",
+        }
     _list(
         console,
         {
-            "Exported": result["out"],
+            **lines,
             "Size": f"{result['bytes'] / 2**20:,.1f} MiB, {result['precision']}",
             "Checked": f"on {_count(parity['images'], 'image')} against the trained network: {agreement}, {entropy}",
         },

@@ -28,7 +28,7 @@ class Parity:
 def measure_parity(
     reference: Engine, candidate: Engine, images: Iterable[NDArray[np.uint8]], *, metric: Metric, top_k: int
 ) -> Parity:
-    """Compare two engines of the same card, both of batch size 1.
+    """Compare two engines of the same card, image by image, whatever their batch sizes.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def measure_parity(
     card = candidate.card
     rows: list[tuple[float, float, float, float]] = []
     for image_HWC in images:
-        logits = [engine.run(image_HWC[None]) for engine in (reference, candidate)]
+        logits = [_run_one(engine, image_HWC) for engine in (reference, candidate)]
         scores = [
             region_scores(
                 np.ascontiguousarray(each),
@@ -66,7 +66,14 @@ def measure_parity(
     return Parity(len(rows), float(logit.max()), float(entropy.max()), float(labels.mean()), float(topk.mean()))
 
 
-def check_parity(parity: Parity, limits: ExportConfig, what: str, remedy: str = "") -> None:
+def _run_one(engine: Engine, image_HWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+    """(1, C, h, w): the last of a batch that holds the image again and again."""
+    return engine.run(np.repeat(image_HWC[None], engine.batch_size, axis=0))[-1:]
+
+
+def check_parity(
+    parity: Parity, limits: ExportConfig, what: str, remedy: str = "", kept: str = "Nothing was exported."
+) -> None:
     """Raises EngineError with the figures where one is beyond its limit or not a number."""
     failures = [
         f"{name} {found:.4g} ({'at most' if sign > 0 else 'at least'} {limit:g})"
@@ -81,7 +88,7 @@ def check_parity(parity: Parity, limits: ExportConfig, what: str, remedy: str = 
         raise EngineError(
             f"{what} disagrees with the trained network on {parity.images} images: {'; '.join(failures)}; "
             f"largest logit difference {parity.max_logit_difference:.3g}.",
-            kept="Nothing was exported.",
+            kept=kept,
             remedy=remedy or "Please report this with the figures; a new run may set other limits (export.*).",
         )
 

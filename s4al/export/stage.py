@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from s4al import files
 from s4al.cache import ImageCache
-from s4al.errors import EngineError
 from s4al.export.onnx_export import Precision, export_onnx
 from s4al.export.parity import Parity, check_parity, measure_parity, report
 from s4al.export.scoring_network import STRIDE, ScoringNetwork, scoring_network
-from s4al.scorer.engines import OrtEngine, TorchEngine, available_cores
+from s4al.scorer.engines import Engine, OrtEngine, TorchEngine, available_cores
 from s4al.scorer.model_card import ModelCard
 from s4al.state import Run
 from s4al.watch import Watch
@@ -57,20 +56,14 @@ def export_cycle(run: Run, cycle: int, *, watch: Watch) -> Path:
     return folder / MODEL
 
 
-def export_file(run: Run, cycle: int, *, format: str, precision: Precision, out: Path, watch: Watch) -> ExportResult:
+def export_file(run: Run, cycle: int, *, precision: Precision, out: Path, watch: Watch) -> ExportResult:
     """Write the network of a trained cycle to `out`, in either precision, through the same gate.
 
     Raises
     ------
-    EngineError : TensorRT was asked for, torch cannot export the network, or the exported one disagrees with it.
+    EngineError : torch cannot export the network, or the exported one disagrees with it.
     RunStateError, StorageError.
     """
-    if format != "onnx":
-        raise EngineError(
-            f"The format {format!r} is not part of this version of s4al: it needs the TensorRT engine.",
-            kept="Nothing was written.",
-            remedy="Use --format onnx; any TensorRT builds a plan from that file.",
-        )
     started = time.monotonic()
     network = scoring_network(run, cycle)
     card = make_card(run, cycle, network)
@@ -105,21 +98,24 @@ def make_card(run: Run, cycle: int, network: ScoringNetwork) -> ModelCard:
 def _gate(
     run: Run, network: ScoringNetwork, card: ModelCard, model: bytes, precision: Precision
 ) -> tuple[Parity, list[str], OrtEngine]:
-    config = run.config
-    threads = config.scorer.threads or available_cores()
-    reference = TorchEngine(lambda: network, card, batch_size=1, threads=threads)
-    candidate = OrtEngine(model, card, batch_size=1, threads=threads)
+    candidate = OrtEngine(model, card, batch_size=1, threads=run.config.scorer.threads or available_cores())
+    parity, ids = measure_on_probes(run, network, candidate)
+    remedy = "Use --precision fp32." if precision == "fp16" else ""
+    check_parity(parity, run.config.export, f"The exported {precision} model", remedy)
+    return parity, ids, candidate
+
+
+def measure_on_probes(run: Run, network: ScoringNetwork, candidate: Engine) -> tuple[Parity, list[str]]:
+    """Compare an engine with the network in torch (float32, CPU) on training images; returns their ids as well."""
+    reference = TorchEngine(lambda: network, candidate.card, batch_size=1, threads=candidate.threads)
     with ImageCache.open(run.cache / "train") as cache:
-        indices = probe_rows(len(cache), config.export.probe_images)
+        indices = probe_rows(len(cache), run.config.export.probe_images)
         images = (cache.read(int(index)) for index in indices)
-        acquisition = config.acquisition
+        acquisition = run.config.acquisition
         parity = measure_parity(
             reference, candidate, images, metric=acquisition.metric, top_k=acquisition.regions_per_image
         )
-        ids = [cache.ids[index] for index in indices]
-    remedy = "Use --precision fp32." if precision == "fp16" else ""
-    check_parity(parity, config.export, f"The exported {precision} model", remedy)
-    return parity, ids, candidate
+        return parity, [cache.ids[index] for index in indices]
 
 
 def probe_rows(count: int, wanted: int) -> NDArray[np.int64]:

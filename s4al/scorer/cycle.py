@@ -25,7 +25,7 @@ from s4al.cache import DESCRIPTION, ImageCache
 from s4al.config import EngineName
 from s4al.data import Pool, Row, load_pool
 from s4al.errors import EngineError, RunStateError
-from s4al.scorer.engines import Engine, LoadNetwork, open_engine
+from s4al.scorer.engines import Engine, LoadNetwork, OpenTrt, open_engine
 from s4al.scorer.model_card import check_fits
 from s4al.scorer.pipeline import ScoredBatch, score_batches
 from s4al.scorer.read_ahead import Span, spans
@@ -56,6 +56,7 @@ def open_run_engine(
     engine: EngineName | None = None,
     device: str = "auto",
     load_network: LoadNetwork | None = None,
+    open_trt: OpenTrt | None = None,
     watch: Watch,
 ) -> Engine:
     """The engine for a cycle's exported model, checked against its manifest and the run.
@@ -70,6 +71,7 @@ def open_run_engine(
         threads=config.scorer.threads,
         device=device,
         load_network=load_network,
+        open_trt=open_trt,
         watch=watch,
     )
     check_fits(opened.card, run.grid, run.class_names)
@@ -83,6 +85,7 @@ def score_cycle(
     engine: EngineName | None = None,
     device: str = "auto",
     load_network: LoadNetwork | None = None,
+    open_trt: OpenTrt | None = None,
     watch: Watch,
 ) -> ScoreResult:
     """Score every image of the pool that is not wholly labelled; commit `pseudo/`, then `score/`.
@@ -90,8 +93,7 @@ def score_cycle(
     Parameters
     ----------
     engine : None for the run's.
-    device : cpu or cuda; auto is the CPU.
-    load_network : for the torch engine; see `open_engine`.
+    device, load_network, open_trt : see `open_engine`.
 
     Raises
     ------
@@ -102,7 +104,9 @@ def score_cycle(
         shutil.rmtree(run.cycle(cycle) / ".work-score", ignore_errors=True)  # a kill between commit and tidying
         return _committed_result(run, cycle)
     pool = load_pool(run.pool_file)
-    opened = open_run_engine(run, cycle, engine=engine, device=device, load_network=load_network, watch=watch)
+    opened = open_run_engine(
+        run, cycle, engine=engine, device=device, load_network=load_network, open_trt=open_trt, watch=watch
+    )
     with (
         ImageCache.open(run.cache / "train") as cache,
         files.storage_errors(f"scoring cycle {cycle} in {run.root}", kept="Finished shards are kept."),
@@ -238,6 +242,8 @@ class _Job:
     def commit(self) -> None:
         """Assemble the pieces: `pseudo/` first, so that a committed `score/` means that both are there."""
         about = self._about_engine()
+        if self.engine.passed_over:
+            about["passed_over"] = list(self.engine.passed_over)
         aside = _set_aside(self.pool)
         if not self.run.is_committed(self.cycle, "pseudo"):
             with self.run.commit(self.cycle, "pseudo", **about, images=len(self.rows)) as folder:

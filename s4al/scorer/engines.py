@@ -2,9 +2,9 @@
 
     ort     ONNX Runtime; the default, and the fastest on a CPU
     torch   the network itself, handed in from above: the scorer knows no trainer
-    trt     TensorRT; not built yet
+    trt     TensorRT, or TensorRT for RTX; handed in from above too, which exports the network in half precision
 
-`auto` takes the first that works and says so.
+`auto` takes the first that works and says so: trt where there is a GPU, then ort, then torch.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from s4al.config import EngineName
 from s4al.errors import EngineError
+from s4al.scorer.gpu import find_gpu
 from s4al.scorer.model_card import INPUT, OUTPUT, ModelCard, read_model
 from s4al.watch import Watch
 
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 # Makes the module that export traces: uint8 (N, H, W, 3) -> logits. `export.scoring_network` is one.
 LoadNetwork = Callable[[], "torch.nn.Module"]
 
-_AUTO = ("ort", "torch")
+
+class OpenTrt(Protocol):
+    """Makes the TensorRT engine of a trained network: `export.open_tensorrt` of a cycle is one. Raises EngineError."""
+
+    def __call__(self, *, batch_size: int, threads: int, device: str, watch: Watch) -> Engine: ...
 
 
 class Engine(Protocol):
@@ -38,6 +43,7 @@ class Engine(Protocol):
     ----------
     name : ort, torch or trt.
     provider : who computes inside, as a person would look it up ("CPUExecutionProvider", "torch cpu").
+    passed_over : why engines that would have been preferred are not used.
     batch_size : of every call: results may depend on it in the last bits, so the caller pads.
     """
 
@@ -46,6 +52,7 @@ class Engine(Protocol):
     batch_size: int
     threads: int
     card: ModelCard
+    passed_over: tuple[str, ...]
 
     def run(self, image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
         """uint8 (batch_size, H, W, 3) -> float16 or float32 (batch_size, C, h, w), C-contiguous, not reused."""
@@ -60,6 +67,7 @@ def open_engine(
     threads: int = 0,
     device: str = "cpu",
     load_network: LoadNetwork | None = None,
+    open_trt: OpenTrt | None = None,
     watch: Watch | None = None,
 ) -> Engine:
     """Load an exported model.
@@ -67,39 +75,63 @@ def open_engine(
     Parameters
     ----------
     threads : 0 for all cores.
-    device : cpu, cuda or cuda:N; auto is the CPU.
+    device : cpu, cuda or cuda:N; auto is the first GPU for trt, the CPU for the others.
     load_network : needed by the torch engine, and for `auto` to fall back to it.
+    open_trt : needed by the trt engine, and for `auto` to try it.
 
     Raises
     ------
     EngineError : the model cannot be used, or no engine serves it; says what is missing.
     """
-    watch, device = watch or Watch(), "cpu" if device == "auto" else device
+    watch, given, device = watch or Watch(), device, "cpu" if device == "auto" else device
     data, card = read_model(model)
     threads = threads or available_cores()
-    if name == "trt":
-        raise EngineError(
-            "The TensorRT engine is not part of this version of s4al.",
-            kept="Nothing was changed.",
-            remedy="Use --engine ort, torch or auto.",
-        )
     refusals: list[str] = []
-    for candidate in _AUTO if name == "auto" else (name,):
+    for candidate in _candidates(given, open_trt) if name == "auto" else (name,):
         try:
-            if candidate == "ort":
-                engine: Engine = OrtEngine(data, card, batch_size=batch_size, threads=threads, device=device)
+            if candidate == "trt":
+                engine = _open_trt(open_trt, card, batch_size=batch_size, threads=threads, device=given, watch=watch)
+            elif candidate == "ort":
+                engine = OrtEngine(data, card, batch_size=batch_size, threads=threads, device=device)
             else:
                 engine = TorchEngine(load_network, card, batch_size=batch_size, threads=threads, device=device)
         except EngineError as error:
             refusals.append(f"{candidate}: {error.what}")
             continue
+        engine.passed_over = (*refusals, *engine.passed_over)
         chosen = f"engine {engine.name} ({engine.provider})"
-        watch.note(" ".join([f"{chosen}; could not be used:", *refusals]) if refusals else chosen)
+        watch.note(" ".join([f"{chosen}; could not be used:", *engine.passed_over]) if engine.passed_over else chosen)
         return engine
+    where = "a GPU" if name == "trt" and given == "auto" else device
     raise EngineError(
-        f"No engine can run {model.name} on {device}. {' '.join(refusals)}",
+        f"No engine can run {model.name} on {where}. {' '.join(refusals)}",
         remedy="Install what is missing, or name another --engine.",
     )
+
+
+def _candidates(device: str, open_trt: OpenTrt | None) -> tuple[str, ...]:
+    """What `auto` tries. Whoever has no GPU and asked for none is not told that TensorRT needs one."""
+    if device == "cpu" or open_trt is None:
+        return ("ort", "torch")
+    if device == "auto":
+        try:
+            find_gpu()
+        except EngineError:
+            return ("ort", "torch")
+    return ("trt", "ort", "torch")
+
+
+def _open_trt(open_trt: OpenTrt | None, card: ModelCard, *, device: str, **settings: Any) -> Engine:
+    if device == "cpu":
+        raise EngineError("TensorRT needs a GPU, and the device is to be the CPU.", remedy="Leave out --device cpu.")
+    if open_trt is None:
+        raise EngineError(
+            "The TensorRT engine needs the network, and only an ONNX file is at hand.", remedy="Use --engine ort."
+        )
+    engine = open_trt(device=device, **settings)
+    if engine.card != card:
+        raise EngineError("The TensorRT engine is of another network than the exported model.", remedy="Export again.")
+    return engine
 
 
 def available_cores() -> int:
@@ -111,6 +143,7 @@ class OrtEngine:
     """ONNX Runtime. On the CPU the same model, batch size and number of threads give the same bytes."""
 
     name = "ort"
+    passed_over: tuple[str, ...] = ()
 
     def __init__(self, model: bytes, card: ModelCard, *, batch_size: int, threads: int, device: str = "cpu") -> None:
         try:
@@ -152,6 +185,7 @@ class TorchEngine:
     """The network in torch, in the precision it is handed over in."""
 
     name = "torch"
+    passed_over: tuple[str, ...] = ()
 
     def __init__(
         self, load_network: LoadNetwork | None, card: ModelCard, *, batch_size: int, threads: int, device: str = "cpu"

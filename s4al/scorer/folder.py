@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ def score_folder(images: Path, engine: Engine, out: Path, *, max_megapixels: flo
         raise RunStateError(f"{out} exists.", kept="It was not changed.", remedy="Name a new folder with --out.")
     started = time.monotonic()
     names = _list_images(images, watch)
-    about = {
+    about: dict[str, Any] = {
         "engine": engine.name,
         "provider": engine.provider,
         "batch_size": engine.batch_size,
@@ -55,6 +56,8 @@ def score_folder(images: Path, engine: Engine, out: Path, *, max_megapixels: flo
         "run": engine.card.run,
         "cycle": engine.card.cycle,
     }
+    if engine.passed_over:
+        about["passed_over"] = list(engine.passed_over)
     with files.storage_errors(f"writing {out}", kept=""), files.commit_folder(out, about) as folder:
         decoder = _Decoder(images, names, (engine.card.height, engine.card.width), max_megapixels)
         with decoder:

@@ -19,7 +19,7 @@ train RUN! SECTION.KEY=VALUE... --preset NAME --config FILE --data DIR --cycles 
 status RUN! --json
 score RUN! --cycle N --engine --images DIR --out DIR --metric M --device D=auto --ray ADDRESS --json
 select RUN! --cycle N --strategy --metric M --regions-per-image K --budget-pixels N --json
-export RUN! --cycle N --format=onnx --precision=fp32 --out FILE --json
+export RUN! --cycle N --format=onnx --precision --out FILE --json
 profile RUN! --engine E... --images N --json
 presets NAME
 doctor --json
@@ -84,7 +84,6 @@ def test_wrong_arguments_end_with_2(arguments: list[str], tmp_path, monkeypatch)
         ["label", "--help"],
         ["report", "run"],
         ["score", "run", "--ray", "127.0.0.1:6379"],
-        ["export", "run", "--format", "trt"],
     ],
     ids=" ".join,
 )

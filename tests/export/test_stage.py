@@ -110,7 +110,7 @@ def test_both_engines_score_the_pool_alike(exported: Run, tmp_path: Path) -> Non
 
 def test_a_file_in_half_precision_passes_the_same_gate(exported: Run, tmp_path: Path) -> None:
     out = tmp_path / "new folder" / "model.onnx"
-    result = export_file(exported, 0, format="onnx", precision="fp16", out=out, watch=Watch())
+    result = export_file(exported, 0, precision="fp16", out=out, watch=Watch())
     assert result.path == out
     assert result.bytes == out.stat().st_size < 0.6 * (exported.stage(0, "export") / "model.onnx").stat().st_size
     assert 0 < result.parity.max_entropy_error < 2e-3
@@ -119,13 +119,11 @@ def test_a_file_in_half_precision_passes_the_same_gate(exported: Run, tmp_path: 
 
 def test_a_file_in_full_precision_is_the_committed_model(exported: Run, tmp_path: Path) -> None:
     out = tmp_path / "model.onnx"
-    export_file(exported, 0, format="onnx", precision="fp32", out=out, watch=Watch())
+    export_file(exported, 0, precision="fp32", out=out, watch=Watch())
     assert out.read_bytes() == (exported.stage(0, "export") / "model.onnx").read_bytes()
 
 
-def test_tensorrt_and_untrained_cycles_are_refused(exported: Run, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="'trt' is not part of this version"):
-        export_file(exported, 0, format="trt", precision="fp16", out=tmp_path / "plan", watch=Watch())
+def test_untrained_cycles_are_refused(exported: Run, tmp_path: Path) -> None:
     with pytest.raises(RunStateError, match="Cycle 1 has no train yet"):
         export_cycle(exported, 1, watch=Watch())
     assert not list(tmp_path.iterdir())

@@ -12,7 +12,9 @@ import pytest
 
 from s4al.errors import EngineError
 from s4al.regions import Grid
-from s4al.scorer.engines import OrtEngine, TorchEngine, open_engine
+from s4al.scorer import engines
+from s4al.scorer.engines import Engine, OrtEngine, TorchEngine, open_engine
+from s4al.scorer.gpu import Gpu
 from s4al.scorer.model_card import ModelCard, check_fits, read_model
 from s4al.watch import Watch
 from tests.small_models import (
@@ -99,10 +101,78 @@ def test_when_nothing_works_every_reason_is_given(model_file: Path, monkeypatch:
         open_engine("auto", model_file, batch_size=2)
 
 
-def test_tensorrt_says_that_it_is_missing(model_file: Path) -> None:
-    with pytest.raises(EngineError, match="TensorRT engine is not part of this version") as caught:
-        open_engine("trt", model_file, batch_size=2)
+def test_tensorrt_needs_more_than_the_file(model_file: Path) -> None:
+    with pytest.raises(EngineError, match="TensorRT engine needs the network, and only an ONNX file") as caught:
+        open_engine("trt", model_file, batch_size=2, device="auto")
     assert caught.value.exit_code == 6
+
+
+class FakeTrt:
+    """An engine as `export.open_tensorrt` gives it, or the refusal."""
+
+    def __init__(self, *passed_over: str, refusal: str = "") -> None:
+        self.passed_over, self.refusal, self.settings = passed_over, refusal, {}
+
+    def __call__(self, **settings: object) -> Engine:
+        self.settings = settings
+        if self.refusal:
+            raise EngineError(self.refusal)
+        engine = small_engine()
+        engine.name, engine.provider, engine.passed_over = "trt", "tensorrt 11, fp16, H100", self.passed_over
+        return engine
+
+
+def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "find_gpu", lambda: Gpu(0, "H100", (9, 0), 13010))
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda:1"])
+def test_where_there_is_a_gpu_tensorrt_comes_first(
+    device: str, model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_gpu(monkeypatch)
+    watch, fake = Notes(), FakeTrt("tensorrt is too old.")
+    engine = open_engine("auto", model_file, batch_size=2, threads=3, device=device, open_trt=fake, watch=watch)
+    assert (engine.name, engine.passed_over) == ("trt", ("tensorrt is too old.",))
+    assert fake.settings == {"batch_size": 2, "threads": 3, "device": device, "watch": watch}
+    assert watch.lines == ["engine trt (tensorrt 11, fp16, H100); could not be used: tensorrt is too old."]
+
+
+def test_where_tensorrt_refuses_auto_goes_on_and_says_why(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpu(monkeypatch)
+    watch, fake = Notes(), FakeTrt(refusal="TensorRT cannot be used here.")
+    engine = open_engine("auto", model_file, batch_size=2, device="auto", open_trt=fake, watch=watch)
+    assert engine.passed_over == ("trt: TensorRT cannot be used here.",)
+    assert watch.lines == ["engine ort (CPUExecutionProvider); could not be used: trt: TensorRT cannot be used here."]
+    with pytest.raises(EngineError, match=r"model.onnx on a GPU. trt: TensorRT cannot be used here\."):
+        open_engine("trt", model_file, batch_size=2, device="auto", open_trt=fake)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_without_a_gpu_auto_does_not_speak_of_tensorrt(
+    device: str, model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> Gpu:
+        raise EngineError("There is no CUDA driver.")
+
+    monkeypatch.setattr(engines, "find_gpu", none)
+    watch, fake = Notes(), FakeTrt()
+    engine = open_engine("auto", model_file, batch_size=2, device=device, open_trt=fake, watch=watch)
+    assert (engine.name, engine.passed_over, fake.settings) == ("ort", (), {})
+    assert watch.lines == ["engine ort (CPUExecutionProvider)"]
+
+
+def test_tensorrt_on_the_cpu_and_of_another_network_are_refused(model_file: Path) -> None:
+    with pytest.raises(EngineError, match="TensorRT needs a GPU, and the device is to be the CPU"):
+        open_engine("trt", model_file, batch_size=2, device="cpu", open_trt=FakeTrt())
+    other = small_card(("road", "car", "tree"))
+    edited(model_file, lambda model: setattr(_property(model, "classes"), "value", other.to_metadata()["classes"]))
+    with pytest.raises(EngineError, match="of another network than the exported model"):
+        open_engine("trt", model_file, batch_size=2, device="cuda", open_trt=FakeTrt())
+
+
+def _property(model: onnx.ModelProto, key: str) -> onnx.StringStringEntryProto:
+    return next(prop for prop in model.metadata_props if prop.key == key)
 
 
 @pytest.mark.parametrize("name", ["ort", "torch"])
@@ -163,7 +233,7 @@ def test_a_model_without_our_metadata_is_refused(model_file: Path) -> None:
 )
 def test_metadata_that_contradicts_the_graph_is_refused(model_file: Path, key: str, value: str, message: str) -> None:
     def change(model: onnx.ModelProto) -> None:
-        next(prop for prop in model.metadata_props if prop.key == key).value = value
+        _property(model, key).value = value
 
     with pytest.raises(EngineError, match=message):
         read_model(edited(model_file, change))

@@ -308,9 +308,10 @@ def open_engine(bench: Bench, net: ScoringNetwork, card: ModelCard) -> Any:
 
     from s4al.scorer.device import CudaDevice
     from s4al.scorer.device_engines import TorchDeviceEngine, settle_batch_size
+    from s4al.scorer.gpu import find_gpu
     from s4al.watch import Watch
 
-    engine = TorchDeviceEngine(lambda: copy.deepcopy(net), card, CudaDevice(), batch_size=4, threads=1)
+    engine = TorchDeviceEngine(lambda: copy.deepcopy(net), card, CudaDevice(find_gpu()), batch_size=4, threads=1)
     settle_batch_size(engine, 0, Watch())
     return engine
 

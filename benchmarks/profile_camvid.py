@@ -19,7 +19,7 @@ from benchmarks.record import record
 from s4al.cache import ImageCache
 from s4al.cli.cycle import prepare_pool
 from s4al.config import resolve
-from s4al.export import export_cycle, scoring_network
+from s4al.export import export_cycle, folded, scoring_network
 from s4al.labelling import label_initial_images
 from s4al.scorer.profile import profile_run
 from s4al.state import Run
@@ -70,7 +70,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = make_run(Path(folder) / "run", arguments.camvid.resolve(), arguments.height, arguments.width)
         results = profile_run(
-            run, 0, images=arguments.images, load_network=lambda: scoring_network(run, 0), watch=Printer()
+            run,
+            0,
+            images=arguments.images,
+            load_network=lambda: folded(scoring_network(run, 0)),
+            load_trained=lambda: scoring_network(run, 0),
+            watch=Printer(),
         )
     ort, published = results["engines"][0], results["baseline"]
     results["against_published"] = ort["images_per_s"] / published["images_per_s"]

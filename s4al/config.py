@@ -156,7 +156,7 @@ class AcquisitionConfig(Section):
 
 class ScorerConfig(Section):
     engine: EngineName = "auto"
-    batch_size: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=0, ge=0)  # 0: 4 on a CPU, what is fastest on a GPU, 32 with TensorRT
     threads: int = Field(default=0, ge=0)  # 0: all cores
     shard_images: int = Field(default=256, ge=1)
 

@@ -33,7 +33,7 @@ class Stream:
 
 
 class LazyDevice:
-    name = "lazy device"
+    name, index = "lazy device", 0
 
     def __init__(self, seed: int, memory_bytes: int = 2**40) -> None:
         self.copy_in, self.compute, self.copy_out = Stream("copy_in"), Stream("compute"), Stream("copy_out")
@@ -146,6 +146,12 @@ class LazyDevice:
                 output.histogram_NRC[:, region] = [np.bincount(each, minlength=256)[:num_classes] for each in cell]
 
         return output, lambda: self.put(self.compute, "kernel", kernel)
+
+    def seconds_to_copy(self, num_bytes: int) -> float:
+        return num_bytes / 1e9
+
+    def seconds_to_multiply(self, side: int) -> float:
+        return side**3 / 1e12
 
     def _append(self, stream: Stream, step: Callable[[], bool]) -> None:
         if self._capturing is not None:

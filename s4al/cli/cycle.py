@@ -242,8 +242,8 @@ def _label(run: Run, cycle: int, pool: Pool, dataset: Dataset, watch: Watch) -> 
 
 
 def _after_training(run: Run, cycle: int, device: str, watch: Watch) -> None:
-    from s4al.cli.stages import trt_opener
-    from s4al.export import export_cycle, scoring_network
+    from s4al.cli.stages import loader, trt_opener
+    from s4al.export import export_cycle
     from s4al.scorer import score_cycle, select_cycle
 
     if not run.is_committed(cycle, "export"):
@@ -257,7 +257,7 @@ def _after_training(run: Run, cycle: int, device: str, watch: Watch) -> None:
             run,
             cycle,
             device=device,
-            load_network=lambda: scoring_network(run, cycle),
+            load_network=loader(run, cycle),
             open_trt=trt_opener(run, cycle),
             watch=watch,
         )

@@ -52,7 +52,7 @@ def score(
     setting: dict[str, Any] = {
         "engine": engine,
         "device": device,
-        "load_network": _loader(run, number),
+        "load_network": loader(run, number),
         "open_trt": trt_opener(run, number),
         "watch": watch,
     }
@@ -137,6 +137,7 @@ def _exported(cycle: int, precision: Precision, result: ExportResult | OpenedPla
 
 def profile(root: Path, *, engines: Sequence[EngineName], images: int | None, watch: Watch) -> dict[str, Any]:
     """Time scoring on the newest exported network; writes a trace into `logs/`. Raises EngineError, RunStateError."""
+    from s4al.export import scoring_network
     from s4al.scorer.profile import profile_run
 
     run = Run.open(root)
@@ -147,7 +148,9 @@ def profile(root: Path, *, engines: Sequence[EngineName], images: int | None, wa
         engines=engines,
         images=images,
         trace=run.logs / "profile-trace.json",
-        load_network=_loader(run, cycle),
+        load_network=loader(run, cycle),
+        load_trained=lambda: scoring_network(run, cycle),
+        open_trt=trt_opener(run, cycle),
         watch=watch,
     )
 
@@ -161,11 +164,13 @@ def _newest(run: Run, cycle: int | None, stage: str) -> int:
     return number
 
 
-def _loader(run: Run, cycle: int) -> Callable[[], torch.nn.Module]:
-    def load() -> torch.nn.Module:
-        from s4al.export import scoring_network
+def loader(run: Run, cycle: int) -> Callable[[], torch.nn.Module]:
+    """What `open_engine` needs for torch, which it loads when it is called."""
 
-        return scoring_network(run, cycle)
+    def load() -> torch.nn.Module:
+        from s4al.export import folded, scoring_network
+
+        return folded(scoring_network(run, cycle))
 
     return load
 

@@ -15,8 +15,9 @@ from s4al.export.onnx_export import Precision, export_onnx
 from s4al.export.parity import Parity, check_parity
 from s4al.export.scoring_network import ScoringNetwork, scoring_network
 from s4al.export.stage import make_card, measure_on_probes
+from s4al.scorer.device import CudaDevice
 from s4al.scorer.engines import available_cores
-from s4al.scorer.gpu import CupyDevice, Gpu
+from s4al.scorer.gpu import Gpu
 from s4al.scorer.model_card import INPUT, ModelCard
 from s4al.scorer.plan_cache import Entry, Facts, PlanCache
 from s4al.scorer.trt_adapter import LoadedPlan, TensorRt
@@ -130,9 +131,8 @@ class _Setting:
 
     def open(self, trt: TensorRt) -> tuple[TrtEngine, Parity, Entry]:
         """Raises EngineError."""
-        cache, device = PlanCache(self.watch), CupyDevice(self.gpu)
-        with device.active():
-            plan, facts, entry = self._load(trt, cache)
+        cache, device = PlanCache(self.watch), CudaDevice(self.gpu)
+        plan, facts, entry = self._load(trt, cache)
         engine = TrtEngine(
             plan,
             self.card,

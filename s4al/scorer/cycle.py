@@ -25,6 +25,8 @@ from s4al.cache import DESCRIPTION, ImageCache
 from s4al.config import EngineName
 from s4al.data import Pool, Row, load_pool
 from s4al.errors import EngineError, RunStateError
+from s4al.scorer.device_engines import settle_batch_size
+from s4al.scorer.device_pipeline import DeviceEngine
 from s4al.scorer.engines import Engine, LoadNetwork, OpenTrt, open_engine
 from s4al.scorer.model_card import check_fits
 from s4al.scorer.pipeline import ScoredBatch, score_batches
@@ -33,7 +35,7 @@ from s4al.scorer.table import ScoreRows, quarantine_table
 from s4al.state import Run
 from s4al.watch import Watch
 
-_SCORES, _MASKS = "scores.parquet", "masks.npy"
+_SCORES, _MASKS, _ENGINE = "scores.parquet", "masks.npy", "engine.json"
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,22 @@ def open_run_engine(
         watch=watch,
     )
     check_fits(opened.card, run.grid, run.class_names)
+    if isinstance(opened, DeviceEngine):
+        settle_batch_size(opened, _recorded_batch_size(run, cycle, opened) or config.scorer.batch_size, watch)
     return opened
+
+
+def _recorded_batch_size(run: Run, cycle: int, engine: Engine) -> int:
+    """The one this cycle, or the one before it, was scored with by the same engine; 0 where there is none.
+
+    Which batch size is fastest is found by stopwatch, and may come out otherwise when a command is given again.
+    """
+    work = run.cycle(cycle) / ".work-score" / _ENGINE
+    found = [json.loads(work.read_bytes())] if work.is_file() else []
+    stages = [(cycle, "pseudo"), (cycle - 1, "score")]
+    found += [files.read_manifest(run.stage(*stage)) for stage in stages if stage[0] >= 0 and run.is_committed(*stage)]
+    same = [each for each in found if (each["engine"], each["provider"]) == (engine.name, engine.provider)]
+    return same[0]["batch_size"] if same else 0
 
 
 def score_cycle(
@@ -167,7 +184,7 @@ class _Job:
     def _open_work(self) -> Path:
         """The work folder; shards of another engine or batch size are dropped, one folder holds one engine's scores."""
         work = self.run.work_folder(self.cycle, "score")
-        mark, wanted = work / "engine.json", self._about_engine()
+        mark, wanted = work / _ENGINE, self._about_engine()
         found = json.loads(mark.read_bytes()) if mark.is_file() else None
         pieces = sorted(work.glob("shard-*"))
         if found != wanted:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import DTypeLike, NDArray
 
-from s4al.errors import EngineError
+from s4al.scorer.gpu import Gpu
 from s4al.scorer.model_card import ModelCard
 
 
@@ -34,10 +34,12 @@ class Device(Protocol):
     Attributes
     ----------
     name : of the product ("NVIDIA H100 80GB HBM3").
+    index : among the devices of this machine.
     compute : the stream of engine and kernel; the others carry copies to and from the device.
     """
 
     name: str
+    index: int
     copy_in: Any
     compute: Any
     copy_out: Any
@@ -90,28 +92,25 @@ class Device(Protocol):
         """The fused kernel for these arrays: what it fills, and what launches it on the compute stream."""
         ...
 
+    def seconds_to_copy(self, num_bytes: int) -> float:
+        """Within the device's memory; the fastest of a few."""
+        ...
+
+    def seconds_to_multiply(self, side: int) -> float:
+        """Two square float16 matrices; the fastest of a few."""
+        ...
+
 
 class CudaDevice:
-    """A CUDA device through CuPy. Raises EngineError where CuPy or the device is missing."""
+    """A CUDA device through CuPy; becomes the current one of the thread that makes it, which is the one to use it."""
 
-    def __init__(self, index: int = 0) -> None:
-        try:
-            import cupy
-            import cupyx
-        except ImportError as error:
-            raise EngineError(
-                f"CuPy cannot be imported ({error}).", remedy="Install cupy-cuda13x, or use --device cpu."
-            ) from error
-        try:
-            count = cupy.cuda.runtime.getDeviceCount()
-        except cupy.cuda.runtime.CUDARuntimeError as error:
-            raise EngineError(f"There is no CUDA device ({error}).", remedy="Use --device cpu.") from error
-        if index >= count:
-            raise EngineError(f"There is no device cuda:{index}; this machine has {count}.", remedy="Check --device.")
+    def __init__(self, gpu: Gpu) -> None:
+        import cupy
+        import cupyx
+
         self._cupy, self._cupyx, self._runtime = cupy, cupyx, cupy.cuda.runtime
-        self.index = index
-        cupy.cuda.Device(index).use()
-        self.name = self._runtime.getDeviceProperties(index)["name"].decode()
+        self.name, self.index = gpu.name, gpu.index
+        cupy.cuda.Device(gpu.index).use()
         # The default stream cannot be captured, and other streams would wait for it.
         self.copy_in, self.compute, self.copy_out = (cupy.cuda.Stream(non_blocking=True) for _ in range(3))
 
@@ -195,7 +194,15 @@ class CudaDevice:
         output = KernelOutput(filled.scores_4NR, filled.label_NHW, filled.histogram_NRC)
         return output, lambda: kernel.launch(logits_NChw, labelled_NHW, filled, self.compute)
 
-    def peak_bytes(self) -> int:
-        """Device memory in use by this and all other processes, now."""
-        free, total = self._runtime.memGetInfo()
-        return total - free
+    def seconds_to_copy(self, num_bytes: int) -> float:
+        source, target = (self._cupy.empty(num_bytes, "uint8") for _ in range(2))
+        return self._fastest(lambda: self._cupy.copyto(target, source))
+
+    def seconds_to_multiply(self, side: int) -> float:
+        left, out = (self._cupy.ones((side, side), "float16") for _ in range(2))
+        return self._fastest(lambda: self._cupy.matmul(left, left, out=out))
+
+    def _fastest(self, work: Callable[[], object]) -> float:
+        from cupyx.profiler import benchmark
+
+        return float(benchmark(work, n_repeat=10, n_warmup=3).gpu_times.min())

@@ -14,7 +14,7 @@ import numpy as np
 from s4al.errors import EngineError
 from s4al.scorer.device import Device, DeviceOutOfMemory
 from s4al.scorer.device_pipeline import DeviceEngine
-from s4al.scorer.engines import LoadNetwork
+from s4al.scorer.engines import LoadNetwork, network_or_refusal
 from s4al.scorer.model_card import INPUT, OUTPUT, ModelCard
 from s4al.scorer.pipeline import SLOTS
 from s4al.watch import Watch
@@ -24,7 +24,7 @@ _WORTH_DOUBLING = 1.05  # in images/s; below it a larger batch only takes memory
 _TIMED_CALLS = 5
 
 
-class TorchDeviceEngine:
+class TorchDeviceEngine(DeviceEngine):
     """The network in torch: float16, channels-last, batch norm folded by whoever loads it.
 
     Raises EngineError where torch sees no CUDA device.
@@ -36,7 +36,7 @@ class TorchDeviceEngine:
     capturable = True
 
     def __init__(
-        self, load_network: LoadNetwork, card: ModelCard, device: Device, *, batch_size: int, threads: int
+        self, load_network: LoadNetwork | None, card: ModelCard, device: Device, *, batch_size: int, threads: int
     ) -> None:
         import torch
 
@@ -44,10 +44,11 @@ class TorchDeviceEngine:
             raise EngineError("torch sees no CUDA device.", remedy="Use --device cpu.")
         self._torch = torch
         self._stream = torch.cuda.ExternalStream(device.stream_pointer(device.compute))
-        network = load_network().eval().to(self._stream.device)
+        network = network_or_refusal(load_network).eval().to(self._stream.device)
         self._network = network.half().to(memory_format=torch.channels_last)
         self.provider = f"torch fp16, {device.name}"
-        self.card, self.device, self.batch_size, self.threads = card, device, batch_size, threads
+        self.card, self.device, self.threads = card, device, threads
+        self.batch_size = batch_size or _SMALLEST_BATCH
 
     def bind(self, image_NHWC: Any, logits_NChw: Any) -> Callable[[], None]:
         torch, network = self._torch, self._network
@@ -65,7 +66,7 @@ class TorchDeviceEngine:
         return enqueue
 
 
-class OrtDeviceEngine:
+class OrtDeviceEngine(DeviceEngine):
     """ONNX Runtime's CUDA provider, with inputs and outputs bound to the pipeline's memory.
 
     Not captured: the provider waits for its stream at places that a capture must not contain.
@@ -94,7 +95,7 @@ class OrtDeviceEngine:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.use_deterministic_compute = True
-        self._kind, self._index = kind, getattr(device, "index", 0)
+        self._kind, self._index = kind, device.index
         settings = {
             "device_id": str(self._index),
             "user_compute_stream": str(device.stream_pointer(device.compute)),
@@ -115,7 +116,8 @@ class OrtDeviceEngine:
         self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         half = self._session.get_outputs()[0].type == "tensor(float16)"
         self.logits_dtype = np.dtype(np.float16 if half else np.float32)
-        self.card, self.device, self.batch_size, self.threads = card, device, batch_size, threads
+        self.card, self.device, self.threads = card, device, threads
+        self.batch_size = batch_size or _SMALLEST_BATCH
 
     def bind(self, image_NHWC: Any, logits_NChw: Any) -> Callable[[], None]:
         binding = self._session.io_binding()
@@ -169,14 +171,15 @@ def _rate(engine: DeviceEngine, size: int) -> float | None:
     """Images/s of the network alone in batches of `size`, all slots allocated; None where memory does not suffice."""
     engine.batch_size = size
     try:
-        return _timed(engine)
+        return network_rate(engine)
     except DeviceOutOfMemory:
         return None
     finally:
         engine.device.free_unused()
 
 
-def _timed(engine: DeviceEngine) -> float:
+def network_rate(engine: DeviceEngine) -> float:
+    """Images/s of the network alone, its input in device memory. Raises DeviceOutOfMemory."""
     device, card, size = engine.device, engine.card, engine.batch_size
     calls = []
     for _ in range(SLOTS):

@@ -11,10 +11,12 @@ kernel of a slot are one CUDA graph, captured once. Full-size logits are never m
 
 from __future__ import annotations
 
+import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,17 +28,19 @@ from s4al.scorer.pipeline import SLOTS, ScoredBatch, check_finite, mark_labelled
 from s4al.scorer.read_ahead import Read, ReadAhead, Span
 from s4al.scorer.stopwatch import Stopwatch
 
+_TIMED_CALLS = 20
 _WARM_UPS = 2  # engines allocate at their first calls, which a capture must not contain
 
 
-class DeviceEngine(Protocol):
-    """A network on a device.
+class DeviceEngine(ABC):
+    """A network on a device; an `Engine` that the pipeline can run without the host.
 
     Attributes
     ----------
     batch_size : may be lowered, or raised up to `largest_batch`, before anything is bound.
     logits_dtype : float16 or float32.
     capturable : whether what `bind` returns may be recorded in a CUDA graph.
+    passed_over : why engines that would have been preferred are not used.
     """
 
     name: str
@@ -48,14 +52,22 @@ class DeviceEngine(Protocol):
     device: Device
     logits_dtype: np.dtype[Any]
     capturable: bool
+    passed_over: tuple[str, ...] = ()
+    _one_batch: OneBatch | None = None
 
+    @abstractmethod
     def bind(self, image_NHWC: Any, logits_NChw: Any) -> Callable[[], None]:
         """For these device arrays of `batch_size` images: what puts the network on the device's compute stream.
 
         The arrays are of `Device.zeros`. What is returned allocates nothing after `_WARM_UPS` calls. Raises
         DeviceOutOfMemory.
         """
-        ...
+
+    def run(self, image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+        """As `Engine.run`, for checks: one batch at a time."""
+        if self._one_batch is None:
+            self._one_batch = OneBatch(self)
+        return self._one_batch.run(image_NHWC)
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,42 @@ class _Slot:
         device.record(self.results_out, device.copy_out)
 
 
+class OneBatch:
+    """One batch at a time through an engine: what `DeviceEngine.run` needs. Raises DeviceOutOfMemory."""
+
+    def __init__(self, engine: DeviceEngine) -> None:
+        device, card, size = engine.device, engine.card, engine.batch_size
+        self._device = device
+        self._image = device.zeros((size, card.height, card.width, 3), np.uint8)
+        self._logits = device.zeros((size, len(card.class_names), *card.logits_size), engine.logits_dtype)
+        self._launch = _ready(engine, engine.bind(self._image, self._logits))
+        self._events = device.event(), device.event()
+
+    def run(self, image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+        assert image_NHWC.shape == self._image.shape, (image_NHWC.shape, self._image.shape)
+        device, (images_in, computed) = self._device, self._events
+        logits_NChw = np.empty(self._logits.shape, self._logits.dtype)
+        device.upload(self._image, np.ascontiguousarray(image_NHWC))
+        device.record(images_in, device.copy_in)
+        device.wait(device.compute, images_in)
+        self._launch()
+        device.record(computed, device.compute)
+        device.wait(device.copy_out, computed)
+        device.download(logits_NChw, self._logits)
+        device.synchronize_all()
+        return logits_NChw
+
+
+def _ready(engine: DeviceEngine, work: Callable[[], None]) -> Callable[[], None]:
+    """Warmed up, and captured where the engine allows it."""
+    device = engine.device
+    device.synchronize_all()  # memory was zeroed on another stream
+    for _ in range(_WARM_UPS):
+        work()
+    device.synchronize_all()
+    return device.capture(work) if engine.capturable else work
+
+
 def make_slots(engine: DeviceEngine, *, labelled_pixels: str, confidence_threshold: float) -> list[_Slot]:
     """Allocate, warm up and capture. Raises DeviceOutOfMemory."""
     return [_make_slot(engine, labelled_pixels, confidence_threshold) for _ in range(SLOTS)]
@@ -106,21 +154,52 @@ def _make_slot(engine: DeviceEngine, labelled_pixels: str, confidence_threshold:
         enqueue()
         kernel()
 
-    device.synchronize_all()  # the zeros were written on another stream
-    for _ in range(_WARM_UPS):
-        work()
-    device.synchronize_all()
+    launch = _ready(engine, work)
     return _Slot(
         image_NHWC=device.pinned(image_shape, np.uint8),
         labelled_NHW=device.pinned(labelled_shape, np.uint8),
         on_device=(image, labelled),
         output=output,
         results=KernelOutput(*(device.pinned(array.shape, array.dtype) for array in output)),
-        launch=device.capture(work) if engine.capturable else work,
+        launch=launch,
         images_in=device.event(),
         computed=device.event(),
         results_out=device.event(),
     )
+
+
+def stages_alone(engine: DeviceEngine) -> dict[str, float]:
+    """Seconds an image of each stage on the device, with nothing else under way: what overlaps in the pipeline."""
+    device, slot = engine.device, _make_slot(engine, "zero", 0.0)
+    image, labelled = slot.on_device
+    logits = device.zeros(
+        (engine.batch_size, len(engine.card.class_names), *engine.card.logits_size), engine.logits_dtype
+    )
+    network = _ready(engine, engine.bind(image, logits))
+    _, kernel = device.bind_kernel(logits, labelled, engine.card, labelled_pixels="zero", confidence_threshold=0.0)
+
+    def copy_out() -> None:
+        for target, source in zip(slot.results, slot.output, strict=True):
+            device.download(target, source)
+
+    stages = {
+        "copy in": lambda: device.upload(image, slot.image_NHWC),
+        "network": network,
+        "kernel": kernel,
+        "copy out": copy_out,
+    }
+    return {name: _seconds(device, stage) / engine.batch_size for name, stage in stages.items()}
+
+
+def _seconds(device: Device, work: Callable[[], None]) -> float:
+    """Of one call among many in a row, the first of which is not counted."""
+    work()
+    device.synchronize_all()
+    started = time.perf_counter()
+    for _ in range(_TIMED_CALLS):
+        work()
+    device.synchronize_all()
+    return (time.perf_counter() - started) / _TIMED_CALLS
 
 
 def score_batches_on_device(

@@ -26,6 +26,9 @@ from s4al.watch import Watch
 if TYPE_CHECKING:
     import torch
 
+CPU_BATCH = 4  # more does not make a CPU faster
+TRT_BATCH = 32  # a plan is made for one batch size, before anybody can try several
+
 # Makes the module that export traces: uint8 (N, H, W, 3) -> logits. `export.scoring_network` is one.
 LoadNetwork = Callable[[], "torch.nn.Module"]
 
@@ -63,7 +66,7 @@ def open_engine(
     name: EngineName,
     model: Path,
     *,
-    batch_size: int,
+    batch_size: int = 0,
     threads: int = 0,
     device: str = "cpu",
     load_network: LoadNetwork | None = None,
@@ -74,8 +77,10 @@ def open_engine(
 
     Parameters
     ----------
+    batch_size : 0 for `CPU_BATCH` on the CPU and `TRT_BATCH` with TensorRT. The engines of a GPU, which are
+        `DeviceEngine`s, start with it; see `device_engines.settle_batch_size`.
     threads : 0 for all cores.
-    device : cpu, cuda or cuda:N; auto is the first GPU for trt, the CPU for the others.
+    device : cpu, cuda or cuda:N; auto is the first GPU, and the CPU where there is none or no engine for it.
     load_network : needed by the torch engine, and for `auto` to fall back to it.
     open_trt : needed by the trt engine, and for `auto` to try it.
 
@@ -83,18 +88,18 @@ def open_engine(
     ------
     EngineError : the model cannot be used, or no engine serves it; says what is missing.
     """
-    watch, given, device = watch or Watch(), device, "cpu" if device == "auto" else device
+    watch = watch or Watch()
     data, card = read_model(model)
-    threads = threads or available_cores()
+    settings = {"batch_size": batch_size, "threads": threads or available_cores()}
     refusals: list[str] = []
-    for candidate in _candidates(given, open_trt) if name == "auto" else (name,):
+    for candidate, where in _candidates(name, device, open_trt):
         try:
             if candidate == "trt":
-                engine = _open_trt(open_trt, card, batch_size=batch_size, threads=threads, device=given, watch=watch)
-            elif candidate == "ort":
-                engine = OrtEngine(data, card, batch_size=batch_size, threads=threads, device=device)
+                engine = _open_trt(open_trt, card, device=where, watch=watch, **settings)
+            elif where == "cpu":
+                engine = _open_on_cpu(candidate, data, card, load_network, **settings)
             else:
-                engine = TorchEngine(load_network, card, batch_size=batch_size, threads=threads, device=device)
+                engine = _open_on_device(candidate, data, card, load_network, where, **settings)
         except EngineError as error:
             refusals.append(f"{candidate}: {error.what}")
             continue
@@ -102,23 +107,62 @@ def open_engine(
         chosen = f"engine {engine.name} ({engine.provider})"
         watch.note(" ".join([f"{chosen}; could not be used:", *engine.passed_over]) if engine.passed_over else chosen)
         return engine
-    where = "a GPU" if name == "trt" and given == "auto" else device
+    place = "a GPU" if name == "trt" and device == "auto" else "this machine" if device == "auto" else device
     raise EngineError(
-        f"No engine can run {model.name} on {where}. {' '.join(refusals)}",
+        f"No engine can run {model.name} on {place}. {' '.join(refusals)}",
         remedy="Install what is missing, or name another --engine.",
     )
 
 
-def _candidates(device: str, open_trt: OpenTrt | None) -> tuple[str, ...]:
-    """What `auto` tries. Whoever has no GPU and asked for none is not told that TensorRT needs one."""
-    if device == "cpu" or open_trt is None:
-        return ("ort", "torch")
-    if device == "auto":
-        try:
-            find_gpu()
-        except EngineError:
-            return ("ort", "torch")
-    return ("trt", "ort", "torch")
+def _candidates(name: EngineName, device: str, open_trt: OpenTrt | None) -> list[tuple[str, str]]:
+    """(engine, device) pairs in the order they are tried.
+
+    Whoever has no GPU and asked for none is not told that TensorRT needs one.
+    """
+    on_gpu = "cuda" if device == "auto" else device
+    gpu: list[tuple[str, str]] = [("trt", device), ("ort", on_gpu), ("torch", on_gpu)]
+    cpu: list[tuple[str, str]] = [("ort", "cpu"), ("torch", "cpu")]
+    if name == "trt":
+        return gpu[:1]
+    pairs = cpu if device == "cpu" else gpu if device != "auto" else (gpu + cpu if _has_gpu() else cpu)
+    wanted = [pair for pair in pairs if name in ("auto", pair[0])]
+    return [pair for pair in wanted if pair[0] != "trt" or open_trt is not None]
+
+
+def _has_gpu() -> bool:
+    try:
+        find_gpu()
+    except EngineError:
+        return False
+    return True
+
+
+def _open_on_cpu(
+    name: str, model: bytes, card: ModelCard, load_network: LoadNetwork | None, *, batch_size: int, threads: int
+) -> Engine:
+    batch_size = batch_size or CPU_BATCH
+    if name == "ort":
+        return OrtEngine(model, card, batch_size=batch_size, threads=threads)
+    return TorchEngine(load_network, card, batch_size=batch_size, threads=threads)
+
+
+def _open_on_device(
+    name: str,
+    model: bytes,
+    card: ModelCard,
+    load_network: LoadNetwork | None,
+    where: str,
+    *,
+    batch_size: int,
+    threads: int,
+) -> Engine:
+    from s4al.scorer.device import CudaDevice
+    from s4al.scorer.device_engines import OrtDeviceEngine, TorchDeviceEngine
+
+    device = CudaDevice(find_gpu(where))
+    if name == "ort":
+        return OrtDeviceEngine(model, card, device, batch_size=batch_size, threads=threads)
+    return TorchDeviceEngine(load_network, card, device, batch_size=batch_size, threads=threads)
 
 
 def _open_trt(open_trt: OpenTrt | None, card: ModelCard, *, device: str, **settings: Any) -> Engine:
@@ -128,7 +172,7 @@ def _open_trt(open_trt: OpenTrt | None, card: ModelCard, *, device: str, **setti
         raise EngineError(
             "The TensorRT engine needs the network, and only an ONNX file is at hand.", remedy="Use --engine ort."
         )
-    engine = open_trt(device=device, **settings)
+    engine = open_trt(device=device, batch_size=settings.pop("batch_size") or TRT_BATCH, **settings)
     if engine.card != card:
         raise EngineError("The TensorRT engine is of another network than the exported model.", remedy="Export again.")
     return engine
@@ -140,21 +184,16 @@ def available_cores() -> int:
 
 
 class OrtEngine:
-    """ONNX Runtime. On the CPU the same model, batch size and number of threads give the same bytes."""
+    """ONNX Runtime on the CPU. The same model, batch size and number of threads give the same bytes."""
 
     name = "ort"
     passed_over: tuple[str, ...] = ()
 
-    def __init__(self, model: bytes, card: ModelCard, *, batch_size: int, threads: int, device: str = "cpu") -> None:
+    def __init__(self, model: bytes, card: ModelCard, *, batch_size: int, threads: int) -> None:
         try:
             import onnxruntime as ort
         except ImportError as error:
             raise EngineError(f"ONNX Runtime cannot be imported ({error}).", remedy="Install onnxruntime.") from error
-        provider = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
-        if provider not in ort.get_available_providers():
-            raise EngineError(
-                f"This ONNX Runtime has no {provider}.", remedy="Install onnxruntime-gpu, or use --device cpu."
-            )
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -164,15 +203,10 @@ class OrtEngine:
         # Workers that spin while they wait would take the cores from the kernel that runs between two batches.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            where = {"device_id": device.partition(":")[2] or "0"} if device != "cpu" else {}
-            self._session = ort.InferenceSession(model, options, providers=[(provider, where)])
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise EngineError(f"ONNX Runtime refuses the model: {' '.join(str(error).split())[:300]}") from error
-        self.provider = self._session.get_providers()[0]
-        if self.provider != provider:
-            raise EngineError(
-                f"ONNX Runtime could not start {provider} and fell back to {self.provider}.", remedy="Use --device cpu."
-            )
+        self.provider = "CPUExecutionProvider"
         self.card, self.batch_size, self.threads = card, batch_size, threads
 
     def run(self, image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
@@ -182,29 +216,30 @@ class OrtEngine:
 
 
 class TorchEngine:
-    """The network in torch, in the precision it is handed over in."""
+    """The network in torch on the CPU, in the precision it is handed over in."""
 
     name = "torch"
     passed_over: tuple[str, ...] = ()
 
-    def __init__(
-        self, load_network: LoadNetwork | None, card: ModelCard, *, batch_size: int, threads: int, device: str = "cpu"
-    ) -> None:
-        if load_network is None:
-            raise EngineError(
-                "The torch engine needs the network, and only an ONNX file is at hand.", remedy="Use --engine ort."
-            )
+    def __init__(self, load_network: LoadNetwork | None, card: ModelCard, *, batch_size: int, threads: int) -> None:
         import torch
 
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise EngineError("torch sees no CUDA device.", remedy="Use --device cpu.")
-        self._torch, self._device = torch, torch.device(device)
-        self._network = load_network().eval().to(self._device)
-        self.provider = f"torch {device}"
+        self._torch = torch
+        self._network = network_or_refusal(load_network).eval()
+        self.provider = "torch cpu"
         self.card, self.batch_size, self.threads = card, batch_size, threads
 
     def run(self, image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
         assert len(image_NHWC) == self.batch_size, (len(image_NHWC), self.batch_size)
         with self._torch.inference_mode():
-            logits = self._network(self._torch.from_numpy(image_NHWC).to(self._device))
-        return logits.contiguous().cpu().numpy()
+            logits = self._network(self._torch.from_numpy(image_NHWC))
+        return logits.contiguous().numpy()
+
+
+def network_or_refusal(load_network: LoadNetwork | None) -> torch.nn.Module:
+    """Raises EngineError where there is nothing to load."""
+    if load_network is None:
+        raise EngineError(
+            "The torch engine needs the network, and only an ONNX file is at hand.", remedy="Use --engine ort."
+        )
+    return load_network()

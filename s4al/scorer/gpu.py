@@ -1,22 +1,13 @@
-"""One CUDA GPU: what it is, and the little of it that engines need (memory, streams, graphs), by way of CuPy.
+"""Which CUDA GPU there is.
 
 CuPy is imported when a GPU is first asked for; machines without one never load it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
 from s4al.errors import EngineError
-
-# Enqueues work on the stream with this handle; neither allocates nor waits, so a CUDA graph can hold it.
-Enqueue = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -53,74 +44,3 @@ def find_gpu(device: str = "auto") -> Gpu:
     except cuda.CUDARuntimeError as error:
         raise EngineError(f"There is no CUDA device that CuPy can use ({error}).", remedy="See nvidia-smi.") from error
     return Gpu(index, facts["name"].decode(), (facts["major"], facts["minor"]), driver)
-
-
-class Stream(Protocol):
-    """A CUDA stream; `ptr` is its handle."""
-
-    @property
-    def ptr(self) -> int: ...
-
-    def synchronize(self) -> None: ...
-
-
-class Device(Protocol):
-    """What an engine needs of a GPU. Arrays are the device's own kind, C-contiguous."""
-
-    def active(self) -> AbstractContextManager[Any]:
-        """Makes this the calling thread's current GPU."""
-        ...
-
-    def stream(self) -> Stream: ...
-
-    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any: ...
-
-    def address(self, array: Any) -> int: ...
-
-    def upload(self, source: NDArray[Any], target: Any, stream: Stream) -> None: ...
-
-    def download(self, source: Any, stream: Stream) -> NDArray[Any]:
-        """A new array, filled once all that the stream holds is done."""
-        ...
-
-    def capture(self, enqueue: Enqueue, stream: Stream) -> Callable[[], None]:
-        """A CUDA graph of what `enqueue` does; the returned function launches it on the stream."""
-        ...
-
-
-class CupyDevice:
-    """The real one."""
-
-    def __init__(self, gpu: Gpu) -> None:
-        import cupy
-
-        self._cupy, self._index = cupy, gpu.index
-
-    def active(self) -> AbstractContextManager[Any]:
-        return self._cupy.cuda.Device(self._index)
-
-    def stream(self) -> Any:
-        with self.active():
-            return self._cupy.cuda.Stream(non_blocking=True)
-
-    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
-        with self.active():
-            return self._cupy.empty(shape, dtype)
-
-    def address(self, array: Any) -> int:
-        return array.data.ptr
-
-    def upload(self, source: NDArray[Any], target: Any, stream: Any) -> None:
-        target.set(np.ascontiguousarray(source), stream=stream)
-
-    def download(self, source: Any, stream: Any) -> NDArray[Any]:
-        return source.get(stream=stream)
-
-    def capture(self, enqueue: Enqueue, stream: Any) -> Callable[[], None]:
-        with self.active(), stream:
-            stream.begin_capture()
-            try:
-                enqueue(stream.ptr)
-            finally:
-                graph = stream.end_capture()
-        return lambda: graph.launch(stream=stream)

@@ -69,7 +69,20 @@ def score_batches(
     NumericsError : logits that are not finite; names the images. And whatever `read` and the engine raise.
     """
     from s4al.kernels import RegionScores, region_scores
+    from s4al.scorer.device_pipeline import DeviceEngine, score_batches_on_device
 
+    if isinstance(engine, DeviceEngine):
+        yield from score_batches_on_device(
+            read,
+            batches,
+            engine,
+            ids=ids,
+            labelled_regions=labelled_regions,
+            labelled_pixels=labelled_pixels,
+            confidence_threshold=confidence_threshold,
+            stopwatch=stopwatch,
+        )
+        return
     card, size, watch = engine.card, engine.batch_size, stopwatch or Stopwatch()
     grid = card.grid
     boxes = grid.network_boxes()

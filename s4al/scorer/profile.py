@@ -22,11 +22,13 @@ from s4al.cache import ImageCache
 from s4al.config import Config, EngineName
 from s4al.errors import EngineError
 from s4al.scorer.cycle import open_run_engine
-from s4al.scorer.engines import Engine, LoadNetwork
+from s4al.scorer.device_engines import network_rate
+from s4al.scorer.device_pipeline import DeviceEngine, stages_alone
+from s4al.scorer.engines import Engine, LoadNetwork, OpenTrt
 from s4al.scorer.pipeline import score_batches
 from s4al.scorer.published import BATCH_SIZE, published_batch
 from s4al.scorer.read_ahead import Span, spans
-from s4al.scorer.roofline import Peaks, Work, host_peaks, network_work, region_scores_work
+from s4al.scorer.roofline import Peaks, Work, device_peaks, host_peaks, network_work, region_scores_work
 from s4al.scorer.selection import find_candidates, select
 from s4al.scorer.stopwatch import Stopwatch, write_trace
 from s4al.scorer.table import ScoreRows
@@ -39,8 +41,9 @@ if TYPE_CHECKING:
 _DEFAULT_IMAGES = 128
 _PAUSE_S = 0.05  # before each turn: threads of whoever came before spin on for a while
 _ROUND_IMAGES = 32  # of a turn
-_ALL: tuple[EngineName, ...] = ("ort", "torch")
+_ALL: tuple[EngineName, ...] = ("trt", "ort", "torch")
 _STAGES = ("read", "network", "kernel", "write", "select")
+_STAGES_ON_DEVICE = ("set-up", "read", "launch", "wait", "write", "select")  # of the host; see `stages_alone`
 
 
 def profile_run(
@@ -51,6 +54,8 @@ def profile_run(
     images: int | None = None,
     trace: Path | None = None,
     load_network: LoadNetwork,
+    load_trained: LoadNetwork,
+    open_trt: OpenTrt | None = None,
     watch: Watch,
 ) -> dict[str, Any]:
     """Time scoring of the training images of a run, nothing of which is kept.
@@ -59,7 +64,8 @@ def profile_run(
     ----------
     engines : none for all that work here.
     images : how many of the training images; None for up to 128.
-    load_network : as for `open_engine`; the published loop runs it.
+    load_network, open_trt : as for `open_engine`.
+    load_trained : the network as it was trained, which the published loop runs.
 
     trace : where to write the timelines of all engines, for ui.perfetto.dev.
 
@@ -76,9 +82,9 @@ def profile_run(
     ------
     EngineError, RunStateError.
     """
-    opened = _open_engines(run, cycle, engines, load_network, watch)
+    opened = _open_engines(run, cycle, engines, load_network, open_trt, watch)
     subjects = [_Subject(engine, run.config) for engine in opened]
-    published = _Published(load_network(), opened[0], run.config.acquisition.regions_per_image)
+    published = _Published(_beside(load_trained(), opened[0]), opened[0], run.config.acquisition.regions_per_image)
     with ImageCache.open(run.cache / "train") as cache:
         count = min(images or _DEFAULT_IMAGES, len(cache))
         warm_up = Span(0, min(count, BATCH_SIZE))
@@ -124,19 +130,32 @@ def _peak_memory_bytes() -> int:
 
 
 def _open_engines(
-    run: Run, cycle: int, names: Sequence[EngineName], load_network: LoadNetwork, watch: Watch
+    run: Run,
+    cycle: int,
+    names: Sequence[EngineName],
+    load_network: LoadNetwork,
+    open_trt: OpenTrt | None,
+    watch: Watch,
 ) -> list[Engine]:
     opened: list[Engine] = []
     for name in names or _ALL:
         try:
-            opened.append(open_run_engine(run, cycle, engine=name, load_network=load_network, watch=watch))
+            opened.append(
+                open_run_engine(run, cycle, engine=name, load_network=load_network, open_trt=open_trt, watch=watch)
+            )
         except EngineError as error:
             if names:
                 raise
-            watch.note(f"Left out: {error.what}")
+            if name != "trt":  # which few machines have
+                watch.note(f"Left out: {error.what}")
     if not opened:
         raise EngineError("No engine works on this machine.", remedy="See s4al doctor.")
     return opened
+
+
+def _beside(network: torch.nn.Module, engine: Engine) -> torch.nn.Module:
+    """The baseline's network, where the engine is."""
+    return network.to(f"cuda:{engine.device.index}") if isinstance(engine, DeviceEngine) else network
 
 
 @dataclass
@@ -192,7 +211,10 @@ class _Subject:
             )
 
     def run_bare(self, image_NHWC: NDArray[np.uint8]) -> None:
-        """The network alone, on images in memory."""
+        """The network alone, on images in memory; on a GPU, in its memory."""
+        if isinstance(self.engine, DeviceEngine):
+            self.bare_s += len(image_NHWC) / network_rate(self.engine)
+            return
         size, count = self.engine.batch_size, len(image_NHWC)
         slots = np.arange(-(-count // size) * size) % count  # the last batch is filled up with the first images
         batches = image_NHWC[slots].reshape(-1, size, *image_NHWC.shape[1:])
@@ -201,7 +223,8 @@ class _Subject:
 
     def report(self, images: int, peaks: Peaks, network: Work) -> dict[str, Any]:
         rate, bare = images / self.scoring_s, images / self.bare_s
-        spent = {name: self.stopwatch.seconds[name] for name in _STAGES}
+        on_device = isinstance(self.engine, DeviceEngine)
+        spent = {name: self.stopwatch.seconds[name] for name in (_STAGES_ON_DEVICE if on_device else _STAGES)}
         spent["other"] = max(0.0, self.scoring_s - sum(spent.values()))
         return {
             "engine": self.engine.name,
@@ -213,20 +236,31 @@ class _Subject:
                 {"name": name, "ms_per_image": 1000 * seconds / images, "share": seconds / self.scoring_s}
                 for name, seconds in spent.items()
             ],
-            "bounds": [
-                {
-                    "name": name,
-                    "bytes": work.bytes,
-                    "operations": work.operations,
-                    "bound_ms_per_image": 1000 * peaks.bound_s(work),
-                    "share_of_bound": peaks.bound_s(work) * images / spent[name],
-                }
-                for name, work in (
-                    ("network", network),
-                    ("kernel", region_scores_work(self.engine.card, np.dtype(np.float32))),
-                )
-            ],
+            **self._report_bounds({name: seconds / images for name, seconds in spent.items()}, peaks, network),
         }
+
+    def _report_bounds(self, spent_s: dict[str, float], peaks: Peaks, network: Work) -> dict[str, Any]:
+        """The least that network and kernel can take; on a GPU also what its stages take alone."""
+        logits_dtype, more = np.dtype(np.float32), {}
+        if isinstance(self.engine, DeviceEngine):
+            logits_dtype, peaks = self.engine.logits_dtype, device_peaks(self.engine.device)
+            network = Work(network.bytes * logits_dtype.itemsize / 4, network.operations)
+            spent_s = stages_alone(self.engine)
+            busy = spent_s["network"] + spent_s["kernel"]
+            alone = [{"name": name, "ms_per_image": 1000 * seconds} for name, seconds in spent_s.items()]
+            more = {"device_stages": alone, "device_busy_ms_per_image": 1000 * busy}
+        works = {"network": network, "kernel": region_scores_work(self.engine.card, logits_dtype)}
+        bounds = [
+            {
+                "name": name,
+                "bytes": work.bytes,
+                "operations": work.operations,
+                "bound_ms_per_image": 1000 * peaks.bound_s(work),
+                "share_of_bound": peaks.bound_s(work) / spent_s[name],
+            }
+            for name, work in works.items()
+        ]
+        return {"bounds": bounds, **more}
 
 
 @dataclass

@@ -32,13 +32,14 @@ def published_batch(
     torch.set_num_threads(threads)
     chosen: list[tuple[int, float]] = []
     with torch.no_grad():
-        logits_NChw = network(torch.from_numpy(image_NHWC))
+        device = next(network.parameters()).device
+        logits_NChw = network(torch.from_numpy(image_NHWC).to(device))
         logits_NCHW = interpolate(
             logits_NChw, (card.height, card.width), mode="bilinear", align_corners=card.align_corners
         )
         probability_NCHW = softmax(logits_NCHW, dim=1)
         entropy_NHW = torch.sum(-probability_NCHW * torch.log(probability_NCHW), dim=1)
-        labelled_NHW = torch.zeros(entropy_NHW.shape, dtype=torch.bool)
+        labelled_NHW = torch.zeros(entropy_NHW.shape, dtype=torch.bool, device=device)
         entropy_NHW[labelled_NHW] = 0
         grid = card.grid
         region_NR = adaptive_avg_pool2d(entropy_NHW[:, None], (grid.rows, grid.cols)).flatten(1)

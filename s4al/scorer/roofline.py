@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4al.kernels.region_scores_cuda import kernel_work
+from s4al.scorer.device import Device
 from s4al.scorer.model_card import ModelCard
 
 if TYPE_CHECKING:
     import onnx
 
-_MATRIX = 1024  # side of the product's factors
+_MATRIX, _DEVICE_MATRIX = 1024, 8192  # sides of the product's factors
 _COPIED_BYTES = 128 * 2**20  # beyond any cache
 _REPEATS = 5
 
@@ -93,6 +94,12 @@ def host_peaks() -> Peaks:
         bytes_per_s=2 * _COPIED_BYTES / _fastest(lambda: np.copyto(target, source)),
         operations_per_s=2 * _MATRIX**3 / _fastest(lambda: left @ left),
     )
+
+
+def device_peaks(device: Device) -> Peaks:
+    """Of a GPU, in float16."""
+    copied, product = device.seconds_to_copy(_COPIED_BYTES), device.seconds_to_multiply(_DEVICE_MATRIX)
+    return Peaks(bytes_per_s=2 * _COPIED_BYTES / copied, operations_per_s=2 * _DEVICE_MATRIX**3 / product)
 
 
 def _fastest(work: Callable[[], object]) -> float:

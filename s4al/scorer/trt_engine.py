@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from s4al.errors import EngineError
-from s4al.scorer.gpu import Device, Enqueue, Gpu, find_gpu
+from s4al.scorer.device import Device
+from s4al.scorer.device_pipeline import DeviceEngine
+from s4al.scorer.gpu import Gpu, find_gpu
 from s4al.scorer.model_card import INPUT, OUTPUT, ModelCard
 from s4al.scorer.trt_adapter import NAMES, LoadedPlan, TensorRt, load_trt
 
@@ -49,86 +50,54 @@ def find_trt(device: str = "auto") -> tuple[Gpu, list[TensorRt], list[str]]:
     )
 
 
-class TrtEngine:
-    """A plan with its batch size.
-
-    Attributes
-    ----------
-    logits_dtype : float16 or float32, as the plan gives them.
-    passed_over : why engines that would have been preferred are not used.
-    """
+class TrtEngine(DeviceEngine):
+    """A plan with the batch size it was made for, which is also its largest."""
 
     name = "trt"
+    capturable = True
 
     def __init__(
         self, plan: LoadedPlan, card: ModelCard, device: Device, *, batch_size: int, threads: int, provider: str
     ) -> None:
-        self._plan, self._device = plan, device
-        self.card, self.batch_size, self.threads, self.provider = card, batch_size, threads, provider
-        self.passed_over: tuple[str, ...] = ()
-        self._image_shape = batch_size, card.height, card.width, 3
-        self._logits_shape = (
-            *(batch_size, len(card.class_names)),
-            *(-(-card.height // card.stride), -(-card.width // card.stride)),
-        )
+        self._plan, self.device = plan, device
+        self.card, self.threads, self.provider = card, threads, provider
+        self.batch_size = self.largest_batch = batch_size
         self.logits_dtype = self._check_tensors()
-        self._run: Callable[[NDArray[np.uint8]], NDArray[np.floating[Any]]] | None = None
 
-    def bind(self, image_ptr: int, logits_ptr: int) -> Enqueue:
+    def bind(self, image_NHWC: Any, logits_NChw: Any) -> Callable[[], None]:
         """Make an execution context for one slot of the pipeline and run it twice, which writes its logits.
 
-        Parameters
-        ----------
-        image_ptr, logits_ptr : addresses on the GPU: uint8 (batch_size, H, W, 3) and `logits_dtype`
-            (batch_size, C, h, w), both C-contiguous.
-
-        Returns
-        -------
-        enqueue(stream), which does nothing but enqueue the network: it can be captured in a CUDA graph. Contexts run
-        beside each other; one context runs on one stream at a time.
+        Contexts run beside each other.
 
         Raises
         ------
-        EngineError : TensorRT refuses; enqueue raises it too.
+        EngineError : TensorRT refuses; what is returned raises it too.
         """
-        with self._device.active():
-            stream = self._device.stream()
-            shapes, addresses = {INPUT: self._image_shape}, {INPUT: image_ptr, OUTPUT: logits_ptr}
-            context = self._plan.bind(shapes, addresses, stream.ptr)
-            for _ in range(_WARM_UPS):
-                context.enqueue(stream.ptr)
-            stream.synchronize()
-            if not context.is_capturable(stream.ptr):
-                raise EngineError(f"{self._plan.trt} cannot run this network inside a CUDA graph.")
-        return context.enqueue
-
-    def run(self, image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
-        """See `Engine`; for checks, the pipeline uses `bind`."""
-        assert image_NHWC.shape == self._image_shape, (image_NHWC.shape, self._image_shape)
-        if self._run is None:
-            self._run = self._make_slot()
-        return self._run(image_NHWC)
-
-    def _make_slot(self) -> Callable[[NDArray[np.uint8]], NDArray[np.floating[Any]]]:
-        device = self._device
-        image, logits = device.empty(self._image_shape, np.uint8), device.empty(self._logits_shape, self.logits_dtype)
-        enqueue, stream = self.bind(device.address(image), device.address(logits)), device.stream()
-        replay = device.capture(enqueue, stream)
-
-        def run(image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
-            with device.active():
-                device.upload(image_NHWC, image, stream)
-                replay()
-                return device.download(logits, stream)
-
-        return run
+        device = self.device
+        stream = device.stream_pointer(device.compute)
+        context = self._plan.bind(
+            {INPUT: tuple(image_NHWC.shape)},
+            {INPUT: device.pointer(image_NHWC), OUTPUT: device.pointer(logits_NChw)},
+            stream,
+        )
+        for _ in range(_WARM_UPS):
+            context.enqueue(stream)
+        device.synchronize_all()
+        if not context.is_capturable(stream):
+            raise EngineError(f"{self._plan.trt} cannot run this network inside a CUDA graph.")
+        return lambda: context.enqueue(stream)
 
     def _check_tensors(self) -> np.dtype[Any]:
         """The type of the logits. Raises EngineError where the plan is not one of this card."""
+        card = self.card
         found = {name: (tensor.is_input, tensor.shape[1:]) for name, tensor in self._plan.tensors.items()}
-        wanted = {INPUT: (True, self._image_shape[1:]), OUTPUT: (False, self._logits_shape[1:])}
+        image, logits = (card.height, card.width, 3), (len(card.class_names), *card.logits_size)
         types = {name: tensor.dtype for name, tensor in self._plan.tensors.items()}
-        if found != wanted or types[INPUT] != np.uint8 or types[OUTPUT] not in (np.float16, np.float32):
+        if (
+            found != {INPUT: (True, image), OUTPUT: (False, logits)}
+            or types[INPUT] != np.uint8
+            or types[OUTPUT] not in (np.float16, np.float32)
+        ):
             raise EngineError(f"The plan has other tensors than the model: {self._plan.tensors}.")
         dtype = types[OUTPUT]
         assert dtype is not None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from s4al.errors import EngineError, NumericsError
 from s4al.regions import Grid
 from s4al.scorer import device_pipeline
-from s4al.scorer.device_pipeline import score_batches_on_device
+from s4al.scorer.device_pipeline import DeviceEngine, score_batches_on_device, stages_alone
 from s4al.scorer.pipeline import SLOTS, ScoredBatch, score_batches
 from s4al.scorer.read_ahead import Span, spans
 from tests.lazy_device import LazyDevice
@@ -23,7 +23,7 @@ from tests.small_models import HEIGHT, WIDTH, small_card
 KNOWN = {1: [0, 11], 2: [3], 5: [8]}
 
 
-class LazyBlockEngine:
+class LazyBlockEngine(DeviceEngine):
     """BlockEngine on a lazy device."""
 
     name, provider, threads, largest_batch = "block", "lazy", 1, 16
@@ -171,3 +171,26 @@ def test_the_reader_ends_with_the_pass_and_nothing_stays_on_a_stream(stop: str) 
 def test_no_images_give_no_batches() -> None:
     assert list(score_batches_on_device(read, [], LazyBlockEngine(2), ids=[])) == []
     assert [b.span for b in score_batches_on_device(read, [Span(3, 1)], LazyBlockEngine(2), ids=IDS)] == [Span(3, 1)]
+
+
+def test_the_pass_over_the_pool_is_the_devices_where_the_engine_is_on_one() -> None:
+    engine = LazyBlockEngine(3)
+    found = joined([taken(batch) for batch in score_batches(read, spans(0, 7, 3), engine, ids=IDS)])
+    assert engine.device.log.count("captured") == SLOTS
+    np.testing.assert_array_equal(
+        found["entropy_NR"],
+        joined([taken(b) for b in score_batches(read, spans(0, 7, 3), BlockEngine(3), ids=IDS)])["entropy_NR"],
+    )
+
+
+def test_one_batch_at_a_time_gives_the_logits() -> None:
+    engine = LazyBlockEngine(7)
+    for images in (IMAGES, IMAGES[::-1]):
+        np.testing.assert_array_equal(engine.run(images), block_logits(images))
+    assert engine.device.log.count("captured") == 1
+
+
+def test_stages_are_timed_alone() -> None:
+    seconds = stages_alone(LazyBlockEngine(2))
+    assert list(seconds) == ["copy in", "network", "kernel", "copy out"]
+    assert all(value > 0 for value in seconds.values())

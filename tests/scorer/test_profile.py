@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,11 @@ def load(run: Run) -> torch.nn.Module:
     return small_scoring_network(len(run.class_names))
 
 
+def profiled(run: Run, **settings: Any) -> dict[str, Any]:
+    loaders = {"load_network": lambda: load(run), "load_trained": lambda: load(run)}
+    return profile_run(run, 0, **settings, **loaders, watch=Watch())
+
+
 def test_the_published_loop_chooses_the_same_regions_with_the_same_scores() -> None:
     card = small_card(cell=8)  # the published grid is ours only where the cell divides the image
     images = random_images(4)
@@ -43,7 +49,9 @@ def test_the_published_loop_chooses_the_same_regions_with_the_same_scores() -> N
 
 
 def test_the_figures_add_up(run: Run) -> None:
-    result = profile_run(run, 0, images=7, load_network=lambda: load(run), watch=Watch())
+    result = profile_run(
+        run, 0, images=7, load_network=lambda: load(run), load_trained=lambda: load(run), watch=Watch()
+    )
     assert (result["images"], result["height"], result["width"]) == (7, 48, 64)
     assert [engine["engine"] for engine in result["engines"]] == ["ort", "torch"]
     for engine in result["engines"]:
@@ -63,21 +71,41 @@ def test_the_figures_add_up(run: Run) -> None:
 
 
 def test_engines_that_were_named_must_work(run: Run) -> None:
-    result = profile_run(run, 0, engines=["ort"], images=1, load_network=lambda: load(run), watch=Watch())
+    result = profile_run(
+        run, 0, engines=["ort"], images=1, load_network=lambda: load(run), load_trained=lambda: load(run), watch=Watch()
+    )
     assert [engine["engine"] for engine in result["engines"]] == ["ort"]
     with pytest.raises(EngineError, match="TensorRT"):
-        profile_run(run, 0, engines=["ort", "trt"], load_network=lambda: load(run), watch=Watch())
+        profile_run(
+            run,
+            0,
+            engines=["ort", "trt"],
+            load_network=lambda: load(run),
+            load_trained=lambda: load(run),
+            watch=Watch(),
+        )
 
 
 def test_profiling_writes_nothing_into_the_run(run: Run) -> None:
     before = {path: path.stat().st_mtime_ns for path in Path(run.root).rglob("*")}
-    profile_run(run, 0, engines=["ort"], images=3, load_network=lambda: load(run), watch=Watch())
+    profile_run(
+        run, 0, engines=["ort"], images=3, load_network=lambda: load(run), load_trained=lambda: load(run), watch=Watch()
+    )
     assert {path: path.stat().st_mtime_ns for path in Path(run.root).rglob("*")} == before
 
 
 def test_the_trace_is_one_that_perfetto_reads(run: Run, tmp_path: Path) -> None:
     trace = tmp_path / "logs" / "trace.json"
-    result = profile_run(run, 0, engines=["ort"], images=7, trace=trace, load_network=lambda: load(run), watch=Watch())
+    result = profile_run(
+        run,
+        0,
+        engines=["ort"],
+        images=7,
+        trace=trace,
+        load_network=lambda: load(run),
+        load_trained=lambda: load(run),
+        watch=Watch(),
+    )
     assert result["trace"] == str(trace)
     events = json.loads(trace.read_text())["traceEvents"]
     names = {event["args"]["name"] for event in events if event["ph"] == "M"}
@@ -96,12 +124,23 @@ def test_the_trace_is_one_that_perfetto_reads(run: Run, tmp_path: Path) -> None:
 def test_a_trace_that_cannot_be_written_costs_only_itself(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     trace = tmp_path / "file" / "trace.json"
-    result = profile_run(run, 0, engines=["ort"], images=1, trace=trace, load_network=lambda: load(run), watch=Watch())
+    result = profile_run(
+        run,
+        0,
+        engines=["ort"],
+        images=1,
+        trace=trace,
+        load_network=lambda: load(run),
+        load_trained=lambda: load(run),
+        watch=Watch(),
+    )
     assert result["trace"] is None
 
 
 def test_bounds_are_below_what_was_measured(run: Run) -> None:
-    result = profile_run(run, 0, engines=["ort"], images=7, load_network=lambda: load(run), watch=Watch())
+    result = profile_run(
+        run, 0, engines=["ort"], images=7, load_network=lambda: load(run), load_trained=lambda: load(run), watch=Watch()
+    )
     (engine,) = result["engines"]
     stages = {stage["name"]: stage["ms_per_image"] for stage in engine["stages"]}
     for bound in engine["bounds"]:

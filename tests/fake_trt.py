@@ -6,9 +6,8 @@ holds, in order, what was asked of the library and of the device.
 
 from __future__ import annotations
 
-import contextlib
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +15,10 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from s4al.scorer.device import KernelOutput
 from s4al.scorer.gpu import Gpu
+from s4al.scorer.model_card import ModelCard
+from tests.lazy_device import kernel_on_arrays
 
 MARK = b"a fake plan of "
 GPU = Gpu(0, "Fake 4090", (8, 9), 13010)
@@ -42,57 +44,73 @@ class World:
         return sum(each.split()[0] == call for each in self.calls)
 
 
-class FakeStream:
-    def __init__(self, world: World, ptr: int) -> None:
-        self._world, self.ptr = world, ptr
-
-    def synchronize(self) -> None:
-        self._world.ask("synchronize")
-
-
 class FakeDevice:
-    """`s4al.scorer.gpu.Device` with NumPy arrays; captured work runs when its graph is launched."""
+    """`s4al.scorer.device.Device` with NumPy arrays, as far as an engine needs it; what is captured runs at launch."""
+
+    name, index = "Fake 4090", 0
+    copy_in, compute, copy_out = 1, 2, 3
 
     def __init__(self, world: World) -> None:
-        self._world, self._streams = world, 0
+        self._world = world
 
-    @contextlib.contextmanager
-    def active(self) -> Iterator[None]:
-        yield
-
-    def stream(self) -> FakeStream:
-        self._world.ask("stream")
-        self._streams += 1
-        return FakeStream(self._world, self._streams)
-
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         array = np.zeros(shape, dtype)
-        self._world.ask(f"empty {array.dtype}{shape}")
-        self._world.memory[self.address(array)] = array
+        self._world.ask(f"zeros {array.dtype}{shape}")
+        self._world.memory[self.pointer(array)] = array
         return array
 
-    def address(self, array: np.ndarray) -> int:
+    def pointer(self, array: np.ndarray) -> int:
         return array.__array_interface__["data"][0]
 
-    def upload(self, source: np.ndarray, target: np.ndarray, stream: FakeStream) -> None:
+    def stream_pointer(self, stream: int) -> int:
+        return stream
+
+    def upload(self, target: np.ndarray, source: np.ndarray) -> None:
         self._world.ask("upload")
         target[...] = source
 
-    def download(self, source: np.ndarray, stream: FakeStream) -> np.ndarray:
+    def download(self, target: np.ndarray, source: np.ndarray) -> None:
         self._world.ask("download")
-        return source.copy()
+        target[...] = source
 
-    def capture(self, enqueue: Callable[[int], None], stream: FakeStream) -> Callable[[], None]:
+    def event(self) -> str:
+        return "event"
+
+    def record(self, event: str, stream: int) -> None:
+        pass
+
+    def wait(self, stream: int, event: str) -> None:
+        pass
+
+    def synchronize(self, event: str) -> None:
+        pass
+
+    def synchronize_all(self) -> None:
+        self._world.ask("synchronize")
+
+    def free_unused(self) -> None:
+        pass
+
+    def pinned(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        return np.zeros(shape, dtype)
+
+    def bind_kernel(
+        self, logits: np.ndarray, labelled: np.ndarray, card: ModelCard, **settings: Any
+    ) -> tuple[KernelOutput, Callable[[], None]]:
+        output, kernel = kernel_on_arrays(self.zeros, logits, labelled, card, **settings)
+        return output, lambda: self._world.captured.append(kernel) if self._world.captured is not None else kernel()
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         world = self._world
         world.ask("capture")
         world.captured = graph = []
-        enqueue(stream.ptr)
+        work()
         world.captured = None
 
         def replay() -> None:
             world.ask("replay")
-            for work in graph:
-                work()
+            for each in graph:
+                each()
 
         return replay
 

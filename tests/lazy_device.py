@@ -106,45 +106,9 @@ class LazyDevice:
         return lambda: self.compute.todo.extend(steps)
 
     def bind_kernel(
-        self,
-        logits_NChw: NDArray[Any],
-        labelled_NHW: NDArray[np.uint8],
-        card: ModelCard,
-        *,
-        labelled_pixels: str,
-        confidence_threshold: float,
+        self, logits_NChw: NDArray[Any], labelled_NHW: NDArray[np.uint8], card: ModelCard, **settings: Any
     ) -> tuple[KernelOutput, Callable[[], None]]:
-        grid, num_classes = card.grid, len(card.class_names)
-        size = len(logits_NChw)
-        output = KernelOutput(
-            self.zeros((4, size, grid.num_regions), np.float32),
-            self.zeros((size, card.height, card.width), np.uint8),
-            self.zeros((size, grid.num_regions, num_classes), np.uint32),
-        )
-
-        def scored(threshold: float) -> Any:
-            return region_scores(
-                logits_NChw,
-                height=card.height,
-                width=card.width,
-                region_height=card.region_height,
-                region_width=card.region_width,
-                align_corners=card.align_corners,
-                labelled_NHW=labelled_NHW,
-                labelled_pixels=labelled_pixels,
-                confidence_threshold=threshold,
-                threads=1,
-            )
-
-        def kernel() -> None:
-            scores = scored(confidence_threshold)
-            output.scores_4NR[:] = scores[:4]
-            output.label_NHW[:] = scores.label_NHW
-            every_label_NHW = scored(0.0).label_NHW
-            for region, (y0, x0, y1, x1) in enumerate(grid.network_boxes()):
-                cell = every_label_NHW[:, y0:y1, x0:x1].reshape(size, -1)
-                output.histogram_NRC[:, region] = [np.bincount(each, minlength=256)[:num_classes] for each in cell]
-
+        output, kernel = kernel_on_arrays(self.zeros, logits_NChw, labelled_NHW, card, **settings)
         return output, lambda: self.put(self.compute, "kernel", kernel)
 
     def seconds_to_copy(self, num_bytes: int) -> float:
@@ -173,3 +137,47 @@ class LazyDevice:
                 blocked.append(stream)
             else:
                 raise AssertionError(f"deadlock: {[(each.name, len(each.todo)) for each in blocked]}")
+
+
+def kernel_on_arrays(
+    zeros: Callable[[tuple[int, ...], DTypeLike], NDArray[Any]],
+    logits_NChw: NDArray[Any],
+    labelled_NHW: NDArray[np.uint8],
+    card: ModelCard,
+    *,
+    labelled_pixels: str,
+    confidence_threshold: float,
+) -> tuple[KernelOutput, Callable[[], None]]:
+    """`Device.bind_kernel` on the CPU; the kernel runs when it is called."""
+    grid, num_classes = card.grid, len(card.class_names)
+    size = len(logits_NChw)
+    output = KernelOutput(
+        zeros((4, size, grid.num_regions), np.float32),
+        zeros((size, card.height, card.width), np.uint8),
+        zeros((size, grid.num_regions, num_classes), np.uint32),
+    )
+
+    def scored(threshold: float) -> Any:
+        return region_scores(
+            logits_NChw,
+            height=card.height,
+            width=card.width,
+            region_height=card.region_height,
+            region_width=card.region_width,
+            align_corners=card.align_corners,
+            labelled_NHW=labelled_NHW,
+            labelled_pixels=labelled_pixels,
+            confidence_threshold=threshold,
+            threads=1,
+        )
+
+    def kernel() -> None:
+        scores = scored(confidence_threshold)
+        output.scores_4NR[:] = scores[:4]
+        output.label_NHW[:] = scores.label_NHW
+        every_label_NHW = scored(0.0).label_NHW
+        for region, (y0, x0, y1, x1) in enumerate(grid.network_boxes()):
+            cell = every_label_NHW[:, y0:y1, x0:x1].reshape(size, -1)
+            output.histogram_NRC[:, region] = [np.bincount(each, minlength=256)[:num_classes] for each in cell]
+
+    return output, kernel

@@ -72,7 +72,7 @@ def machine(shared_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("S4AL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(trt_plan, "find_trt", machine.find_trt)
     monkeypatch.setattr(
-        trt_plan, "CupyDevice", lambda gpu: FakeDevice(machine.worlds[-1])
+        trt_plan, "CudaDevice", lambda gpu: FakeDevice(machine.worlds[-1])
     )  # the one that is tried last
     monkeypatch.setattr(trt_plan, "scoring_network", lambda run, cycle: small_scoring_network(len(names), machine.seed))
     monkeypatch.setattr(trt_plan, "make_card", lambda *_: card)

@@ -17,6 +17,7 @@ from s4al.scorer.engines import Engine, OrtEngine, TorchEngine, open_engine
 from s4al.scorer.gpu import Gpu
 from s4al.scorer.model_card import ModelCard, check_fits, read_model
 from s4al.watch import Watch
+from tests.lazy_device import LazyDevice
 from tests.small_models import (
     CELL,
     HEIGHT,
@@ -123,7 +124,8 @@ class FakeTrt:
 
 
 def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "find_gpu", lambda: Gpu(0, "H100", (9, 0), 13010))
+    monkeypatch.setattr(engines, "find_gpu", lambda *_: Gpu(0, "H100", (9, 0), 13010))
+    monkeypatch.setattr("s4al.scorer.device.CudaDevice", lambda gpu: LazyDevice(0))
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda:1"])
@@ -141,9 +143,14 @@ def test_where_there_is_a_gpu_tensorrt_comes_first(
 def test_where_tensorrt_refuses_auto_goes_on_and_says_why(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpu(monkeypatch)
     watch, fake = Notes(), FakeTrt(refusal="TensorRT cannot be used here.")
-    engine = open_engine("auto", model_file, batch_size=2, device="auto", open_trt=fake, watch=watch)
-    assert engine.passed_over == ("trt: TensorRT cannot be used here.",)
-    assert watch.lines == ["engine ort (CPUExecutionProvider); could not be used: trt: TensorRT cannot be used here."]
+    load = small_scoring_network
+    engine = open_engine("auto", model_file, device="auto", load_network=load, open_trt=fake, watch=watch)
+    assert (engine.provider, engine.batch_size) == ("CPUExecutionProvider", engines.CPU_BATCH)
+    tried = [reason.partition(":")[0] for reason in engine.passed_over]
+    assert tried == ["trt", "ort", "torch"], "all engines of the GPU before one of the CPU"
+    assert engine.passed_over[0] == "trt: TensorRT cannot be used here."
+    (line,) = watch.lines
+    assert line.startswith("engine ort (CPUExecutionProvider); could not be used: trt: TensorRT cannot be used here. ")
     with pytest.raises(EngineError, match=r"model.onnx on a GPU. trt: TensorRT cannot be used here\."):
         open_engine("trt", model_file, batch_size=2, device="auto", open_trt=fake)
 

@@ -1,0 +1,35 @@
+"""The GPU script runs through on a machine without a GPU, so that it will on one that is lent for minutes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.sh"
+
+
+def test_every_part_runs_and_writes_its_file(tmp_path: Path) -> None:
+    environment = {**os.environ, "OUT": str(tmp_path / "out"), "PYTHON": sys.executable}
+    done = subprocess.run(
+        ["bash", str(SCRIPT), "--dry-run"], env=environment, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stdout + (tmp_path / "out" / "gpu.log").read_text()
+    found = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")}
+    assert set(found) == {"gpu_kernel", "gpu_network", "gpu_parity", "gpu_pool"}
+    for about in found.values():
+        assert about["results"]["dry_run"]
+        assert len(about["results"]) >= 3
+    assert found["gpu_parity"]["results"]["worst"]["region_entropy"] < 0.02
+
+
+def test_a_part_that_fails_costs_only_itself(tmp_path: Path) -> None:
+    """Here every part fails: what stands for Python does."""
+    environment = {**os.environ, "OUT": str(tmp_path / "out"), "PYTHON": "false"}
+    done = subprocess.run(
+        ["bash", str(SCRIPT), "--dry-run"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 5
+    assert done.stdout.count("FAILED") == 5

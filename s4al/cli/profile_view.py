@@ -16,24 +16,28 @@ _BAR = 20
 def profile(console: Console, result: dict[str, Any]) -> None:
     """One table an engine: milliseconds an image in each stage, then the rates side by side."""
     for engine in result["engines"]:
-        table = Table(
-            box=None, pad_edge=False, title=visible(engine["engine"]), title_justify="left", title_style="bold"
-        )
-        table.add_column("Stage")
-        table.add_column("ms/image", justify="right")
-        table.add_column("Share", justify="right")
-        table.add_column("")
-        for stage in engine["stages"]:
-            bar = "#" * round(_BAR * stage["share"])
-            table.add_row(stage["name"], f"{stage['ms_per_image']:.2f}", f"{stage['share']:.1%}", Text(bar, "cyan"))
-        console.print(table)
-        console.print()
+        _stages(console, visible(engine["engine"]), engine["stages"])
+        if "device_stages" in engine:
+            _stages(console, f"{visible(engine['engine'])}, on the GPU, each alone", engine["device_stages"])
     _bounds(console, result)
     console.print()
     _rates(console, result)
     console.print(f"[dim]Peak memory {result['peak_memory_bytes'] / 2**30:.1f} GiB.[/]")
     if result["trace"]:
         console.print(Text(f"Timeline for ui.perfetto.dev: {visible(result['trace'])}", "dim"))
+
+
+def _stages(console: Console, title: str, stages: list[dict[str, Any]]) -> None:
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    table.add_column("Stage")
+    table.add_column("ms/image", justify="right")
+    table.add_column("Share", justify="right")
+    table.add_column("")
+    for stage in stages:
+        bar = "#" * round(_BAR * min(stage["share"], 1.0))
+        table.add_row(stage["name"], f"{stage['ms_per_image']:.3f}", f"{stage['share']:.1%}", Text(bar, "cyan"))
+    console.print(table)
+    console.print()
 
 
 def _bounds(console: Console, result: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ class Device(Protocol):
         ...
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record what `work` puts on the compute stream; the result puts all of it there again in one call."""
+        """Record what `work` puts on the compute stream; the result, which keeps `work`, puts it there in one call."""
         ...
 
     def bind_kernel(
@@ -167,7 +167,12 @@ class CudaDevice:
             work()
         finally:
             graph = stream.end_capture()
-        return lambda: graph.launch(stream)
+
+        def launch(keep: object = work) -> None:
+            """The graph knows addresses only: `work` keeps alive what lies there."""
+            graph.launch(stream)
+
+        return launch
 
     def bind_kernel(
         self, logits_NChw: Any, labelled_NHW: Any, card: ModelCard, *, labelled_pixels: str, confidence_threshold: float

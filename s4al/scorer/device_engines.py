@@ -125,7 +125,7 @@ class OrtDeviceEngine(DeviceEngine):
         binding.bind_input(INPUT, *where, np.uint8, image_NHWC.shape, pointer(image_NHWC))
         binding.bind_output(OUTPUT, *where, self.logits_dtype, logits_NChw.shape, pointer(logits_NChw))
 
-        def enqueue() -> None:
+        def enqueue(keep: object = (image_NHWC, logits_NChw)) -> None:  # the binding knows addresses only
             try:
                 self._session.run_with_iobinding(binding, self._run_options)
             except Exception as error:  # ONNX Runtime's own types, which it does not export

@@ -59,8 +59,8 @@ class DeviceEngine(ABC):
     def bind(self, image_NHWC: Any, logits_NChw: Any) -> Callable[[], None]:
         """For these device arrays of `batch_size` images: what puts the network on the device's compute stream.
 
-        The arrays are of `Device.zeros`. What is returned allocates nothing after `_WARM_UPS` calls. Raises
-        DeviceOutOfMemory.
+        The arrays are of `Device.zeros`. What is returned keeps them alive, and allocates nothing after `_WARM_UPS`
+        calls. Raises DeviceOutOfMemory.
         """
 
     def run(self, image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:

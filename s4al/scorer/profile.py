@@ -76,7 +76,9 @@ def profile_run(
     "share_of_bare", "stages": [{"name", "ms_per_image", "share"}], "bounds": [{"name", "bytes", "operations",
     "bound_ms_per_image", "share_of_bound"}]}], "baseline": {"name", "images_per_s", "ms_per_image"}}`. `read` is the
     time spent waiting for images, which are read ahead; `bare_images_per_s` is the network alone on images already in
-    memory; `peak_memory_bytes` is of the process since its start. Bounds: see `roofline`.
+    memory; `peak_memory_bytes` is of the process since its start. Bounds: see `roofline`. Engines on a GPU also have
+    `device_stages`: each stage alone, as `stages_alone` times it, in shares of the pipeline's time, which overlap; and
+    `idle`, what is left of that time beside network and kernel.
 
     Raises
     ------
@@ -236,19 +238,21 @@ class _Subject:
                 {"name": name, "ms_per_image": 1000 * seconds / images, "share": seconds / self.scoring_s}
                 for name, seconds in spent.items()
             ],
-            **self._report_bounds({name: seconds / images for name, seconds in spent.items()}, peaks, network),
+            **self._report_bounds({name: seconds / images for name, seconds in spent.items()}, rate, peaks, network),
         }
 
-    def _report_bounds(self, spent_s: dict[str, float], peaks: Peaks, network: Work) -> dict[str, Any]:
+    def _report_bounds(self, spent_s: dict[str, float], rate: float, peaks: Peaks, network: Work) -> dict[str, Any]:
         """The least that network and kernel can take; on a GPU also what its stages take alone."""
         logits_dtype, more = np.dtype(np.float32), {}
         if isinstance(self.engine, DeviceEngine):
             logits_dtype, peaks = self.engine.logits_dtype, device_peaks(self.engine.device)
             network = Work(network.bytes * logits_dtype.itemsize / 4, network.operations)
             spent_s = stages_alone(self.engine)
-            busy = spent_s["network"] + spent_s["kernel"]
-            alone = [{"name": name, "ms_per_image": 1000 * seconds} for name, seconds in spent_s.items()]
-            more = {"device_stages": alone, "device_busy_ms_per_image": 1000 * busy}
+            spent_s["idle"] = max(0.0, 1 / rate - spent_s["network"] - spent_s["kernel"])
+            more["device_stages"] = [
+                {"name": name, "ms_per_image": 1000 * seconds, "share": seconds * rate}
+                for name, seconds in spent_s.items()
+            ]
         works = {"network": network, "kernel": region_scores_work(self.engine.card, logits_dtype)}
         bounds = [
             {

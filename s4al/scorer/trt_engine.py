@@ -85,7 +85,11 @@ class TrtEngine(DeviceEngine):
         device.synchronize_all()
         if not context.is_capturable(stream):
             raise EngineError(f"{self._plan.trt} cannot run this network inside a CUDA graph.")
-        return lambda: context.enqueue(stream)
+
+        def enqueue(keep: object = (image_NHWC, logits_NChw)) -> None:  # the context knows addresses only
+            context.enqueue(stream)
+
+        return enqueue
 
     def _check_tensors(self) -> np.dtype[Any]:
         """The type of the logits. Raises EngineError where the plan is not one of this card."""

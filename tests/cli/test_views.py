@@ -112,6 +112,6 @@ def test_profile() -> None:
     assert _row(text, "ort: network ")[-4:] == ["2.0", "3,000", "19.00", "50%"]
     assert "150 GFLOP/s, 10 GB/s" in text
     assert "run/logs/[odd]/trace.json" in text
-    assert _row(text, "network ")[:3] == ["network", "38.00", "95.0%"]
+    assert _row(text, "network ")[:3] == ["network", "38.000", "95.0%"]
     assert _row(text, "ort: s4al")[-2:] == ["23.0", "2.0x"]
     assert _row(text, "ort: network alone")[-2:] == ["25.0", "2.2x"]

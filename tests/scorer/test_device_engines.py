@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -34,6 +37,18 @@ def test_onnx_runtime_reads_and_writes_the_memory_it_is_bound_to() -> None:
         image[:] = turn
         enqueue()
         np.testing.assert_array_equal(logits, small_engine(3).run(turn.copy()))
+
+
+def test_memory_that_is_bound_stays() -> None:
+    """Engines hold addresses; whoever holds what `bind` returned must be able to forget the arrays."""
+    device = LazyDevice(0)
+    engine = OrtDeviceEngine(small_model(), small_card(), device, batch_size=2, threads=1, kind="cpu")
+    image, logits = device.zeros((2, 48, 64, 3), np.uint8), device.zeros((2, 3, 12, 16), np.float32)
+    enqueue, references = engine.bind(image, logits), (weakref.ref(image), weakref.ref(logits))
+    del image, logits
+    gc.collect()
+    assert all(reference() is not None for reference in references)
+    enqueue()
 
 
 def test_an_onnx_runtime_without_the_provider_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

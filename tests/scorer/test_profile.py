@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ import torch
 
 from s4al.errors import EngineError
 from s4al.kernels import region_scores
+from s4al.scorer import profile
+from s4al.scorer.device_engines import OrtDeviceEngine
 from s4al.scorer.engines import TorchEngine
+from s4al.scorer.model_card import read_model
 from s4al.scorer.profile import profile_run
 from s4al.scorer.published import published_batch
 from s4al.scorer.roofline import Peaks, Work, network_work
 from s4al.scorer.stopwatch import Stopwatch
 from s4al.state import Run
 from s4al.watch import Watch
+from tests.lazy_device import LazyDevice
 from tests.small_models import exported_run, random_images, small_card, small_model, small_scoring_network
 
 
@@ -164,6 +169,30 @@ def test_the_slower_half_is_the_bound() -> None:
     peaks = Peaks(bytes_per_s=10.0, operations_per_s=100.0)
     assert peaks.bound_s(Work(bytes=20.0, operations=100.0)) == 2.0
     assert peaks.bound_s(Work(bytes=1.0, operations=100.0)) == 1.0
+
+
+def test_an_engine_on_a_gpu_also_tells_what_its_stages_take_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_lazily(*_: object, **__: object) -> OrtOnLazyDevice:
+        model, card = read_model(run.stage(0, "export") / "model.onnx")
+        return OrtOnLazyDevice(model, card, LazyDevice(0), batch_size=2, threads=1, kind="cpu")
+
+    monkeypatch.setattr(profile, "open_run_engine", open_lazily)
+    monkeypatch.setattr(profile, "_beside", lambda network, engine: network)
+    (engine,) = profiled(run, engines=["ort"], images=7)["engines"]
+    stages = {stage["name"]: stage["ms_per_image"] for stage in engine["device_stages"]}
+    assert list(stages) == ["copy in", "network", "kernel", "copy out", "idle"]
+    assert [stage["name"] for stage in engine["stages"]][:5] == ["set-up", "read", "launch", "wait", "write"]
+    for bound in engine["bounds"]:
+        assert bound["share_of_bound"] == pytest.approx(bound["bound_ms_per_image"] / stages[bound["name"]])
+
+
+class OrtOnLazyDevice(OrtDeviceEngine):
+    """ONNX Runtime on the host's memory, put on the lazy device's stream."""
+
+    def bind(self, image_NHWC: Any, logits_NChw: Any) -> Callable[[], None]:
+        enqueue = super().bind(image_NHWC, logits_NChw)
+        device: Any = self.device
+        return lambda: device.put(device.compute, "network", enqueue)
 
 
 def test_a_stopwatch_adds_up_by_stage() -> None:

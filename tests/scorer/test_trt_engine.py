@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import gc
 import inspect
 import sys
+import weakref
 from types import ModuleType
 from typing import Any
 
@@ -86,6 +88,16 @@ def test_every_slot_has_a_context_and_addresses_of_its_own(world: World) -> None
     assert world.calls == ["execute"] * 3
     for seed, (_, logits) in enumerate(slots):
         np.testing.assert_allclose(logits, small_engine().run(random_images(2, seed)), atol=1e-5)
+
+
+def test_memory_that_is_bound_stays(world: World) -> None:
+    engine, device = engine_of(world), FakeDevice(world)
+    image, logits = device.zeros(IMAGE, np.uint8), device.zeros(LOGITS, np.float32)
+    enqueue, references = engine.bind(image, logits), (weakref.ref(image), weakref.ref(logits))
+    world.memory.clear()
+    del image, logits
+    gc.collect()
+    assert all(reference() is not None for reference in references), enqueue
 
 
 def test_half_precision_logits_are_announced(world: World) -> None:

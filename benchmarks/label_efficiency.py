@@ -47,7 +47,7 @@ def one_seed(seed: int, data: Path, root: Path, overrides: list[str]) -> dict[st
         settings = ["--preset", "camvid-small", "--data", str(data), f"run.seed={seed}", *overrides]
         cycles = s4al(["train", str(run), *settings, *more])["cycles"]
         print(f"{run.name}: {[round(cycle['miou'], 4) for cycle in cycles]}", flush=True)
-        return cycles
+        return [{**cycle, "iterations": _iterations(run, cycle["cycle"])} for cycle in cycles]
 
     active, random, tenth, full = (root / f"{name}-{seed}" for name in ("active", "random", "tenth", "full"))
     last = train(active)
@@ -56,6 +56,11 @@ def one_seed(seed: int, data: Path, root: Path, overrides: list[str]) -> dict[st
     _copy_with_random_selection(active, random)
     baseline = train(random)
     return dict(zip(ROWS, (few[0], baseline[1], last[1], supervised[0]), strict=True))
+
+
+def _iterations(run: Path, cycle: int) -> int:
+    (last,) = (run / "cycles" / f"{cycle:03d}" / "train").glob("step-*")
+    return int(last.name.removeprefix("step-"))
 
 
 def _copy_with_random_selection(active: Path, random: Path) -> None:
@@ -83,6 +88,7 @@ def table(seeds: dict[int, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
                 "row": name,
                 "labelled_pixels": cycles[0]["labelled_pixels"],
                 "labelled_fraction": cycles[0]["labelled_fraction"],
+                "iterations": cycles[0]["iterations"],
                 "miou_mean": statistics.mean(mious),
                 "miou_stdev": statistics.stdev(mious) if len(mious) > 1 else None,
                 "miou": mious,

@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks.record import record
 
-SAME_STEPS = "trainer.iterations_per_epoch=80"  # as many as the joint trainings of the preset have
+SAME_STEPS = ("trainer.epochs=38", "trainer.iterations_per_epoch=80")  # as the preset's last joint training
 ROWS = ("supervised 10 %", "random + self-training", "S4AL+", "full supervision")
 
 
@@ -51,11 +51,13 @@ def one_seed(seed: int, data: Path, root: Path, overrides: list[str]) -> dict[st
 
     active, random, tenth, full = (root / f"{name}-{seed}" for name in ("active", "random", "tenth", "full"))
     last = train(active)
-    supervised = train(full, "--cycles", "1", SAME_STEPS, "data.labelled_fraction=1.0")
-    few = train(tenth, "--cycles", "1", SAME_STEPS)
+    supervised = train(full, "--cycles", "1", *SAME_STEPS, "data.labelled_fraction=1.0")
+    few = train(tenth, "--cycles", "1", *SAME_STEPS)
     _copy_with_random_selection(active, random)
     baseline = train(random)
-    return dict(zip(ROWS, (few[0], baseline[1], last[1], supervised[0]), strict=True))
+    rows = few[0], baseline[1], last[1], supervised[0]
+    assert len({row["iterations"] for row in rows}) == 1, [row["iterations"] for row in rows]
+    return dict(zip(ROWS, rows, strict=True))
 
 
 def _iterations(run: Path, cycle: int) -> int:

@@ -119,7 +119,13 @@ def score_cycle(
     """
     if run.is_committed(cycle, "score"):
         shutil.rmtree(run.cycle(cycle) / ".work-score", ignore_errors=True)  # a kill between commit and tidying
-        return _committed_result(run, cycle)
+        result = _committed_result(run, cycle)
+        if engine not in (None, "auto", result.engine):
+            open_run_engine(  # whoever names an engine wants to know that it cannot be had
+                run, cycle, engine=engine, device=device, load_network=load_network, open_trt=open_trt, watch=watch
+            )
+            watch.note(f"Cycle {cycle} was scored with {result.engine} before, and committed scores are kept.")
+        return result
     pool = load_pool(run.pool_file)
     opened = open_run_engine(
         run, cycle, engine=engine, device=device, load_network=load_network, open_trt=open_trt, watch=watch

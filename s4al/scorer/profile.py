@@ -89,7 +89,7 @@ def profile_run(
     published = _Published(_beside(load_trained(), opened[0]), opened[0], run.config.acquisition.regions_per_image)
     with ImageCache.open(run.cache / "train") as cache:
         count = min(images or _DEFAULT_IMAGES, len(cache))
-        warm_up = Span(0, min(count, BATCH_SIZE))
+        peaks, warm_up = host_peaks(), Span(0, min(count, BATCH_SIZE))
         for span in (warm_up, *spans(0, count, _ROUND_IMAGES)):
             image_NHWC = np.empty((span.count, *cache.row_shape), np.uint8)
             cache.read_into(span.first, image_NHWC)
@@ -97,6 +97,7 @@ def profile_run(
                 subject.score(cache, span)
                 subject.run_bare(image_NHWC)
             published.run(image_NHWC)
+            peaks = peaks.or_better(host_peaks())
             if span is warm_up:
                 for each in (*subjects, published):
                     each.forget()
@@ -110,7 +111,7 @@ def profile_run(
         except OSError as error:  # the figures are worth having all the same
             watch.note(f"No trace was written: {error}.")
             trace = None
-    card, peaks = opened[0].card, host_peaks()
+    card = opened[0].card
     network = network_work((run.stage(cycle, "export") / "model.onnx").read_bytes())
     return {
         "images": count,

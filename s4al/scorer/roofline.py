@@ -39,6 +39,10 @@ class Peaks:
     bytes_per_s: float
     operations_per_s: float
 
+    def or_better(self, other: Peaks) -> Peaks:
+        """What else runs on a machine only ever lowers what is measured."""
+        return Peaks(max(self.bytes_per_s, other.bytes_per_s), max(self.operations_per_s, other.operations_per_s))
+
     def bound_s(self, work: Work) -> float:
         """The roofline: no schedule is faster than its slower half."""
         return max(work.bytes / self.bytes_per_s, work.operations / self.operations_per_s)

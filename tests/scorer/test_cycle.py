@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from s4al import files
 from s4al.cache import ImageCache
@@ -19,7 +20,7 @@ from s4al.pool import Pool, Row, load_pool, write_pool
 from s4al.scorer import score_cycle, select_cycle
 from s4al.state import LabelledRegion, Run
 from s4al.watch import Interrupted, Watch
-from tests.small_models import commit_export, exported_run, small_model
+from tests.small_models import commit_export, exported_run, small_model, small_scoring_network
 from tests.tiny import digests
 
 
@@ -430,3 +431,20 @@ def test_selection_is_the_same_bytes_every_time(scored: Run, scored_master: Path
 def test_selecting_before_scoring_says_what_to_do(run: Run) -> None:
     with pytest.raises(RunStateError, match="Cycle 0 has no score yet"):
         select_cycle(run, 0, watch=Watch())
+
+
+def test_an_engine_that_is_named_is_looked_at_even_where_nothing_is_left_to_score(run: Run) -> None:
+    score_cycle(run, 0, watch=Watch())
+    before = digests(run.root)
+    with pytest.raises(EngineError, match="TensorRT") as caught:
+        score_cycle(run, 0, engine="trt", watch=Watch())
+    assert caught.value.exit_code == 6
+    watch = Recorder()
+    result = score_cycle(run, 0, engine="torch", load_network=lambda: _network(run), watch=watch)
+    assert (result.engine, result.images_per_s) == ("ort", None)
+    assert watch.lines[-1] == "Cycle 0 was scored with ort before, and committed scores are kept."
+    assert digests(run.root) == before
+
+
+def _network(run: Run) -> torch.nn.Module:
+    return small_scoring_network(len(run.class_names))

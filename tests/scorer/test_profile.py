@@ -169,6 +169,7 @@ def test_the_slower_half_is_the_bound() -> None:
     peaks = Peaks(bytes_per_s=10.0, operations_per_s=100.0)
     assert peaks.bound_s(Work(bytes=20.0, operations=100.0)) == 2.0
     assert peaks.bound_s(Work(bytes=1.0, operations=100.0)) == 1.0
+    assert peaks.or_better(Peaks(bytes_per_s=20.0, operations_per_s=50.0)) == Peaks(20.0, 100.0)
 
 
 def test_an_engine_on_a_gpu_also_tells_what_its_stages_take_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

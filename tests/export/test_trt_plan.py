@@ -24,16 +24,8 @@ from s4al.scorer.trt_adapter import TensorRt
 from s4al.state import Run
 from s4al.watch import Watch
 from tests.fake_trt import GPU, MARK, FakeDevice, World
+from tests.notes import Notes
 from tests.small_models import exported_run, random_images, small_model, small_scoring_network
-
-
-class Notes(Watch):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
 
 
 class Machine:

@@ -16,6 +16,7 @@ from s4al import files
 from s4al.config import resolve
 from s4al.errors import ConfigError, DataError, MaskError, RunStateError, StorageError
 from s4al.watch import Watch
+from tests.notes import Notes
 from tests.tiny import TINY, digests, labelled_run, tiny_cycles
 
 FOLDER = (
@@ -25,15 +26,6 @@ FOLDER = (
     "acquisition.region_height=7",
     "acquisition.region_width=7",
 )
-
-
-class Notes(Watch):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def folder_cycles(run: Path, data: Path, *overrides: str, watch: Watch | None = None) -> dict:

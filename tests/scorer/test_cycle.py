@@ -20,20 +20,17 @@ from s4al.pool import Pool, Row, load_pool, write_pool
 from s4al.scorer import score_cycle, select_cycle
 from s4al.state import LabelledRegion, Run
 from s4al.watch import Interrupted, Watch
+from tests.notes import Notes
 from tests.small_models import commit_export, exported_run, small_model, small_scoring_network
 from tests.tiny import digests
 
 
-class Recorder(Watch):
-    """Remembers notes; asks to stop after some number of batches."""
+class Recorder(Notes):
+    """Asks to stop after some number of batches."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         super().__init__()
-        self.lines: list[str] = []
         self._left = stop_after
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
 
     def progress(self, task: str, done: int, total: int, **fields: float) -> None:
         if self._left is not None:

@@ -14,17 +14,9 @@ from s4al.scorer.device_engines import OrtDeviceEngine, settle_batch_size
 from s4al.scorer.pipeline import SLOTS
 from s4al.watch import Watch
 from tests.lazy_device import LazyDevice
+from tests.notes import Notes
 from tests.scorer.test_device_pipeline import LazyBlockEngine
 from tests.small_models import random_images, small_card, small_engine, small_model
-
-
-class Notes(Watch):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def test_onnx_runtime_reads_and_writes_the_memory_it_is_bound_to() -> None:

@@ -16,8 +16,8 @@ from s4al.scorer import engines
 from s4al.scorer.engines import Engine, OrtEngine, TorchEngine, open_engine
 from s4al.scorer.gpu import Gpu
 from s4al.scorer.model_card import ModelCard, check_fits, read_model
-from s4al.watch import Watch
 from tests.lazy_device import LazyDevice
+from tests.notes import Notes
 from tests.small_models import (
     CELL,
     HEIGHT,
@@ -28,15 +28,6 @@ from tests.small_models import (
     small_model,
     small_scoring_network,
 )
-
-
-class Notes(Watch):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
 
 
 @pytest.fixture

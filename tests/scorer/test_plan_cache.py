@@ -14,19 +14,10 @@ import pytest
 from s4al.errors import EngineError
 from s4al.scorer import plan_cache
 from s4al.scorer.plan_cache import Facts, PlanCache, cache_folder, problem_of_cache
-from s4al.watch import Watch
+from tests.notes import Notes
 
 FACTS = Facts("plan", "tensorrt", "11.4", "H100", "9.0", 13010, "c0ffee", "fp16", 8)
 TIMING = Facts("timing", "tensorrt", "11.4", "H100", "9.0", 13010)
-
-
-class Notes(Watch):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
 
 
 @pytest.fixture

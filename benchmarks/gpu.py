@@ -28,6 +28,7 @@ from s4al.config import Config, resolve
 from s4al.export.scoring_network import STRIDE, ScoringNetwork, folded, wrap
 from s4al.kernels import region_scores
 from s4al.scorer.model_card import ModelCard
+from s4al.scorer.roofline import kernel_work_of
 from s4al.trainer.network import build_network
 
 _REPEATS = 50
@@ -131,12 +132,7 @@ def _kernel_at(bench: Bench, size: Size, batch: int) -> dict[str, Any]:
 
 
 def _launch(bench: Bench, size: Size, inputs: list[torch.Tensor]) -> Callable[[int], object]:
-    geometry: dict[str, Any] = {
-        "height": size.height,
-        "width": size.width,
-        "region_height": size.region,
-        "region_width": size.region,
-    }
+    geometry = card_of(size).geometry
     if bench.dry_run:
         arrays = [each.numpy() for each in inputs]
         return lambda turn: region_scores(arrays[turn % len(arrays)], **geometry)
@@ -145,15 +141,7 @@ def _launch(bench: Bench, size: Size, inputs: list[torch.Tensor]) -> Callable[[i
     from s4al.kernels.region_scores_cuda import RegionScoresKernel
 
     arrays = [cupy.from_dlpack(each) for each in inputs]
-    num_images, num_classes, low_height, low_width = arrays[0].shape
-    fused = RegionScoresKernel(
-        num_images=num_images,
-        num_classes=num_classes,
-        low_height=low_height,
-        low_width=low_width,
-        dtype=np.float16,
-        **geometry,
-    )
+    fused = RegionScoresKernel(arrays[0].shape, arrays[0].dtype, **geometry)
     out = fused.empty_scores()
     stream = cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream)
     return lambda turn: fused.launch(arrays[turn % len(arrays)], None, out, stream)
@@ -161,20 +149,7 @@ def _launch(bench: Bench, size: Size, inputs: list[torch.Tensor]) -> Callable[[i
 
 def _kernel_bound(size: Size, ms: float) -> dict[str, float]:
     """Achieved rates; scoring.md's model and the machine's peaks are held against them by whoever reads this."""
-    from s4al.kernels.region_scores_cuda import kernel_work
-
-    low_height, low_width = size.low
-    work = kernel_work(
-        num_images=1,
-        num_classes=size.num_classes,
-        low_height=low_height,
-        low_width=low_width,
-        height=size.height,
-        width=size.width,
-        region_height=size.region,
-        region_width=size.region,
-        dtype=np.float16,
-    )
+    work = kernel_work_of(card_of(size), np.dtype(np.float16))
     return {
         "gb_per_s": work.bytes / ms / 1e6,
         "gflop_per_s": work.operations / ms / 1e6,
@@ -346,16 +321,7 @@ def parity(bench: Bench, data: Path | None) -> dict[str, Any]:
         image = torch.from_numpy(image_HWC[None]).to(bench.device)
         with torch.inference_mode():
             logits = [each(image).float().cpu().numpy() for each in (single, half)]
-        scores = [
-            region_scores(
-                np.ascontiguousarray(each),
-                height=card.height,
-                width=card.width,
-                region_height=card.region_height,
-                region_width=card.region_width,
-            )
-            for each in logits
-        ]
+        scores = [region_scores(np.ascontiguousarray(each), **card.geometry) for each in logits]
         figures.append(_difference(logits, scores))
     worst = {name: max(each[name] for each in figures) for name in ("logit", "region_entropy", "labels_other")}
     return {"images": len(images), "real": data is not None, "worst": worst}

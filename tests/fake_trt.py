@@ -7,6 +7,7 @@ holds, in order, what was asked of the library and of the device.
 from __future__ import annotations
 
 import enum
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -118,11 +119,11 @@ class FakeDevice:
 def _make_module(world: World, name: str, version: str) -> Any:
     rtx = name == "tensorrt_rtx"
 
-    class ILogger:
+    class ILogger(ABC):
         ERROR, INTERNAL_ERROR = "E", "IE"
 
-        def log(self, severity: str, msg: str) -> None:
-            raise NotImplementedError
+        @abstractmethod
+        def log(self, severity: str, msg: str) -> None: ...
 
     class NetworkDefinitionCreationFlag(enum.IntEnum):
         STRONGLY_TYPED = 1

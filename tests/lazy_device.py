@@ -160,11 +160,7 @@ def kernel_on_arrays(
     def scored(threshold: float) -> Any:
         return region_scores(
             logits_NChw,
-            height=card.height,
-            width=card.width,
-            region_height=card.region_height,
-            region_width=card.region_width,
-            align_corners=card.align_corners,
+            **card.geometry,
             labelled_NHW=labelled_NHW,
             labelled_pixels=labelled_pixels,
             confidence_threshold=threshold,

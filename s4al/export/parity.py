@@ -44,11 +44,7 @@ def measure_parity(
         scores = [
             region_scores(
                 np.ascontiguousarray(each),
-                height=card.height,
-                width=card.width,
-                region_height=card.region_height,
-                region_width=card.region_width,
-                align_corners=card.align_corners,
+                **card.geometry,
             )
             for each in logits
         ]

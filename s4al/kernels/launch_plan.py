@@ -52,32 +52,29 @@ class _Tile(NamedTuple):
 
 
 def plan_launch(
+    logits_shape: tuple[int, ...],
+    dtype: np.typing.DTypeLike,
     *,
-    num_images: int,
-    num_classes: int,
-    low_height: int,
-    low_width: int,
     height: int,
     width: int,
     region_height: int,
     region_width: int,
-    dtype: np.typing.DTypeLike,
     align_corners: bool = False,
     labelled_pixels: str = "zero",
     confidence_threshold: float = 0.0,
 ) -> LaunchPlan:
-    """Tables and sizes for (num_images, num_classes, low_height, low_width) logits, see `s4al.kernels.region_scores`.
+    """Tables and sizes for (N, C, h, w) logits, see `s4al.kernels.region_scores`.
 
     Raises
     ------
     ValueError : settings that make no sense together, or that the kernel's 32-bit indices or the grid cannot hold.
     """
     dtype = np.dtype(dtype)
-    shape = (num_images, num_classes, low_height, low_width)
-    if min(shape) < 1:
-        raise ValueError(f"logits must be (N, C, H, W) without empty axes, got shape {shape}")
+    if len(logits_shape) != 4 or min(logits_shape) < 1:
+        raise ValueError(f"logits must be (N, C, H, W) without empty axes, got shape {logits_shape}")
+    num_images, num_classes, low_height, low_width = logits_shape
     check_settings(
-        shape,
+        logits_shape,
         dtype,
         height=height,
         width=width,
@@ -90,7 +87,9 @@ def plan_launch(
     if max(grid[1:]) > MOST_BLOCKS:
         raise ValueError(f"at most {MOST_BLOCKS} images and rows of regions in one launch, got {grid[2]} and {grid[1]}")
     if max(num_classes * low_height * low_width, height * width) >= 2**31:
-        raise ValueError(f"an image must have less than 2^31 logits and pixels, got {shape[1:]} and {height}x{width}")
+        raise ValueError(
+            f"an image must have less than 2^31 logits and pixels, got {logits_shape[1:]} and {height}x{width}"
+        )
 
     rows = _taps(low_height, height, align_corners)
     columns = _taps(low_width, width, align_corners)

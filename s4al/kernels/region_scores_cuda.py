@@ -5,6 +5,7 @@ Importing this needs neither CuPy nor a device; making a kernel or device arrays
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ class RegionScoresKernel:
 
     Parameters
     ----------
-    num_images, num_classes, low_height, low_width : shape of the logits.
+    logits_shape : (N, C, h, w).
     dtype : of the logits, float16 or float32.
     histogram : whether launches also count the pixels of every region by class.
     The others are those of `s4al.kernels.region_scores`.
@@ -62,31 +63,25 @@ class RegionScoresKernel:
 
     def __init__(
         self,
+        logits_shape: tuple[int, ...],
+        dtype: np.typing.DTypeLike,
         *,
-        num_images: int,
-        num_classes: int,
-        low_height: int,
-        low_width: int,
         height: int,
         width: int,
         region_height: int,
         region_width: int,
-        dtype: np.typing.DTypeLike,
         align_corners: bool = False,
         labelled_pixels: str = "zero",
         confidence_threshold: float = 0.0,
         histogram: bool = False,
     ) -> None:
         plan = plan_launch(
-            num_images=num_images,
-            num_classes=num_classes,
-            low_height=low_height,
-            low_width=low_width,
+            logits_shape,
+            dtype,
             height=height,
             width=width,
             region_height=region_height,
             region_width=region_width,
-            dtype=dtype,
             align_corners=align_corners,
             labelled_pixels=labelled_pixels,
             confidence_threshold=confidence_threshold,
@@ -94,10 +89,10 @@ class RegionScoresKernel:
         import cupy
 
         self.plan = plan
-        self.num_classes = num_classes
+        self.num_classes = logits_shape[1]
         self.histogram = histogram
-        self._logits = ((num_images, num_classes, low_height, low_width), np.dtype(dtype))
-        self._pixels = (num_images, height, width)
+        self._logits = (tuple(logits_shape), np.dtype(dtype))
+        self._pixels = (logits_shape[0], height, width)
         module = cupy.RawModule(code=SOURCE.read_text(encoding="utf-8"), options=plan.options, backend="nvrtc")
         self._function = module.get_function("region_scores")
         # The kernel reads these at every launch, so they live as long as it does. CuPy knows no structs.
@@ -193,20 +188,17 @@ def region_scores_gpu(
         confidence_threshold=confidence_threshold,
         out=out,
     )
-    num_images, num_classes, low_height, low_width = logits_NCHW.shape
+    num_images, num_classes = logits_NCHW.shape[:2]
     regions = num_regions(height, width, region_height, region_width)
     if histogram_NRC is not None:
         check_array("histogram_NRC", histogram_NRC, (num_images, regions, num_classes), np.uint32)
     kernel = RegionScoresKernel(
-        num_images=num_images,
-        num_classes=num_classes,
-        low_height=low_height,
-        low_width=low_width,
+        logits_NCHW.shape,
+        logits_NCHW.dtype,
         height=height,
         width=width,
         region_height=region_height,
         region_width=region_width,
-        dtype=logits_NCHW.dtype,
         align_corners=align_corners,
         labelled_pixels=labelled_pixels,
         confidence_threshold=confidence_threshold,
@@ -243,16 +235,13 @@ _OPERATIONS_PER_PIXEL = 45
 
 
 def kernel_work(
+    logits_shape: tuple[int, ...],
+    dtype: np.typing.DTypeLike,
     *,
-    num_images: int,
-    num_classes: int,
-    low_height: int,
-    low_width: int,
     height: int,
     width: int,
     region_height: int,
     region_width: int,
-    dtype: np.typing.DTypeLike,
     labelled: bool = False,
     histogram: bool = False,
 ) -> KernelWork:
@@ -261,9 +250,10 @@ def kernel_work(
     Rows that share a low-resolution row would also share the interpolation along x, which runs of four rows do only
     nearly; neighbouring regions read the pixels between them twice, out of the cache.
     """
+    num_images, num_classes, low_height, _ = logits_shape
     pixels = num_images * height * width
     regions = num_images * num_regions(height, width, region_height, region_width)
-    logits = num_images * num_classes * low_height * low_width
+    logits = math.prod(logits_shape)
     outputs = 2 * pixels + 4 * NUM_SUMS * regions + (4 * num_classes * regions if histogram else 0)
     runs = num_images * low_height * width
     return KernelWork(

@@ -179,18 +179,10 @@ class CudaDevice:
     ) -> tuple[KernelOutput, Callable[[], None]]:
         from s4al.kernels.region_scores_cuda import RegionScoresKernel
 
-        num_images, num_classes, low_height, low_width = logits_NChw.shape
         kernel = RegionScoresKernel(
-            num_images=num_images,
-            num_classes=num_classes,
-            low_height=low_height,
-            low_width=low_width,
-            height=card.height,
-            width=card.width,
-            region_height=card.region_height,
-            region_width=card.region_width,
-            dtype=logits_NChw.dtype,
-            align_corners=card.align_corners,
+            logits_NChw.shape,
+            logits_NChw.dtype,
+            **card.geometry,
             labelled_pixels=labelled_pixels,
             confidence_threshold=confidence_threshold,
             histogram=True,

@@ -5,7 +5,6 @@ Both write logits into memory of the pipeline, on its stream; TensorRT's engine,
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from s4al.errors import EngineError
 from s4al.scorer.device import Device, DeviceOutOfMemory
-from s4al.scorer.device_pipeline import DeviceEngine
+from s4al.scorer.device_pipeline import DeviceEngine, bind_network, seconds_per_call
 from s4al.scorer.engines import LoadNetwork, network_or_refusal
 from s4al.scorer.model_card import INPUT, OUTPUT, ModelCard
 from s4al.scorer.pipeline import SLOTS
@@ -21,7 +20,6 @@ from s4al.watch import Watch
 
 _SMALLEST_BATCH = 4
 _WORTH_DOUBLING = 1.05  # in images/s; below it a larger batch only takes memory
-_TIMED_CALLS = 5
 
 
 class TorchDeviceEngine(DeviceEngine):
@@ -179,19 +177,12 @@ def _rate(engine: DeviceEngine, size: int) -> float | None:
 
 
 def network_rate(engine: DeviceEngine) -> float:
-    """Images/s of the network alone, its input in device memory. Raises DeviceOutOfMemory."""
-    device, card, size = engine.device, engine.card, engine.batch_size
-    calls = []
-    for _ in range(SLOTS):
-        image = device.zeros((size, card.height, card.width, 3), np.uint8)
-        logits = device.zeros((size, len(card.class_names), *card.logits_size), engine.logits_dtype)
-        calls.append(engine.bind(image, logits))
-    device.synchronize_all()
-    for enqueue in calls:
-        enqueue()
-    device.synchronize_all()
-    started = time.perf_counter()
-    for _ in range(_TIMED_CALLS):
-        calls[0]()
-    device.synchronize_all()
-    return _TIMED_CALLS * size / (time.perf_counter() - started)
+    """Images/s of the network alone, its input in device memory. Raises DeviceOutOfMemory.
+
+    All slots are bound and run once, so that one that does not fit shows.
+    """
+    networks = [bind_network(engine) for _ in range(SLOTS)]
+    engine.device.synchronize_all()  # memory was zeroed on another stream
+    for network in networks[1:]:
+        network.enqueue()
+    return engine.batch_size / seconds_per_call(engine.device, networks[0].enqueue)

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from s4al.scorer.pipeline import SLOTS, ScoredBatch, check_finite, mark_labelled
 from s4al.scorer.read_ahead import Read, ReadAhead, Span
 from s4al.scorer.stopwatch import Stopwatch
 
-_TIMED_CALLS = 20
+TIMED_CALLS = 10
 _WARM_UPS = 2  # engines allocate at their first calls, which a capture must not contain
 
 
@@ -70,6 +70,44 @@ class DeviceEngine(ABC):
         return self._one_batch.run(image_NHWC)
 
 
+class _Network(NamedTuple):
+    """The network with device memory of its own for one batch."""
+
+    image_NHWC: Any
+    logits_NChw: Any
+    enqueue: Callable[[], None]
+
+
+def bind_network(engine: DeviceEngine) -> _Network:
+    """Allocate for `engine.batch_size` images, and bind. Raises DeviceOutOfMemory."""
+    device, card, size = engine.device, engine.card, engine.batch_size
+    image_NHWC = device.zeros((size, card.height, card.width, 3), np.uint8)
+    logits_NChw = device.zeros((size, len(card.class_names), *card.logits_size), engine.logits_dtype)
+    return _Network(image_NHWC, logits_NChw, engine.bind(image_NHWC, logits_NChw))
+
+
+class _Passage:
+    """The way of a batch over the three streams: in, computed, out."""
+
+    def __init__(self, device: Device, launch: Callable[[], None]) -> None:
+        self._device, self._launch = device, launch
+        self._images_in, self._computed, self.results_out = device.event(), device.event(), device.event()
+
+    def submit(self, uploads: Iterable[tuple[Any, Any]], downloads: Iterable[tuple[Any, Any]]) -> None:
+        """Put all of it on the streams; pairs are (target, source). `results_out` tells when it is done."""
+        device = self._device
+        for target, source in uploads:
+            device.upload(target, source)
+        device.record(self._images_in, device.copy_in)
+        device.wait(device.compute, self._images_in)
+        self._launch()
+        device.record(self._computed, device.compute)
+        device.wait(device.copy_out, self._computed)
+        for target, source in downloads:
+            device.download(target, source)
+        device.record(self.results_out, device.copy_out)
+
+
 @dataclass(frozen=True)
 class _Slot:
     """All memory of one batch, on both sides."""
@@ -79,49 +117,29 @@ class _Slot:
     on_device: tuple[Any, Any]  # the twins of the two above
     output: KernelOutput
     results: KernelOutput  # its pinned twin
-    launch: Callable[[], None]
-    images_in: Any
-    computed: Any
-    results_out: Any
+    network: Callable[[], None]
+    kernel: Callable[[], None]
+    passage: _Passage  # of network and kernel as one
 
-    def submit(self, device: Device, with_labels: bool) -> None:
+    def submit(self, with_labels: bool) -> None:
         """Put a filled slot on its way. Labels stay on the device until they change."""
-        device.upload(self.on_device[0], self.image_NHWC)
-        if with_labels:
-            device.upload(self.on_device[1], self.labelled_NHW)
-        device.record(self.images_in, device.copy_in)
-        device.wait(device.compute, self.images_in)
-        self.launch()
-        device.record(self.computed, device.compute)
-        device.wait(device.copy_out, self.computed)
-        for target, source in zip(self.results, self.output, strict=True):
-            device.download(target, source)
-        device.record(self.results_out, device.copy_out)
+        uploads = list(zip(self.on_device, (self.image_NHWC, self.labelled_NHW), strict=True))
+        self.passage.submit(uploads if with_labels else uploads[:1], zip(self.results, self.output, strict=True))
 
 
 class OneBatch:
     """One batch at a time through an engine: what `DeviceEngine.run` needs. Raises DeviceOutOfMemory."""
 
     def __init__(self, engine: DeviceEngine) -> None:
-        device, card, size = engine.device, engine.card, engine.batch_size
-        self._device = device
-        self._image = device.zeros((size, card.height, card.width, 3), np.uint8)
-        self._logits = device.zeros((size, len(card.class_names), *card.logits_size), engine.logits_dtype)
-        self._launch = _ready(engine, engine.bind(self._image, self._logits))
-        self._events = device.event(), device.event()
+        self._device, self._network = engine.device, bind_network(engine)
+        self._passage = _Passage(engine.device, _ready(engine, self._network.enqueue))
 
     def run(self, image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
-        assert image_NHWC.shape == self._image.shape, (image_NHWC.shape, self._image.shape)
-        device, (images_in, computed) = self._device, self._events
-        logits_NChw = np.empty(self._logits.shape, self._logits.dtype)
-        device.upload(self._image, np.ascontiguousarray(image_NHWC))
-        device.record(images_in, device.copy_in)
-        device.wait(device.compute, images_in)
-        self._launch()
-        device.record(computed, device.compute)
-        device.wait(device.copy_out, computed)
-        device.download(logits_NChw, self._logits)
-        device.synchronize_all()
+        image, logits, _ = self._network
+        assert image_NHWC.shape == image.shape, (image_NHWC.shape, image.shape)
+        logits_NChw = np.empty(logits.shape, logits.dtype)
+        self._passage.submit([(image, np.ascontiguousarray(image_NHWC))], [(logits_NChw, logits)])
+        self._device.synchronize_all()
         return logits_NChw
 
 
@@ -141,65 +159,55 @@ def make_slots(engine: DeviceEngine, *, labelled_pixels: str, confidence_thresho
 
 
 def _make_slot(engine: DeviceEngine, labelled_pixels: str, confidence_threshold: float) -> _Slot:
-    device, card, size = engine.device, engine.card, engine.batch_size
-    image_shape, labelled_shape = (size, card.height, card.width, 3), (size, card.height, card.width)
-    image, labelled = device.zeros(image_shape, np.uint8), device.zeros(labelled_shape, np.uint8)
-    logits = device.zeros((size, len(card.class_names), *card.logits_size), engine.logits_dtype)
-    enqueue = engine.bind(image, logits)
+    device, card = engine.device, engine.card
+    image, logits, network = bind_network(engine)
+    labelled = device.zeros((engine.batch_size, card.height, card.width), np.uint8)
     output, kernel = device.bind_kernel(
         logits, labelled, card, labelled_pixels=labelled_pixels, confidence_threshold=confidence_threshold
     )
 
     def work() -> None:
-        enqueue()
+        network()
         kernel()
 
-    launch = _ready(engine, work)
     return _Slot(
-        image_NHWC=device.pinned(image_shape, np.uint8),
-        labelled_NHW=device.pinned(labelled_shape, np.uint8),
+        image_NHWC=device.pinned(image.shape, np.uint8),
+        labelled_NHW=device.pinned(labelled.shape, np.uint8),
         on_device=(image, labelled),
         output=output,
         results=KernelOutput(*(device.pinned(array.shape, array.dtype) for array in output)),
-        launch=launch,
-        images_in=device.event(),
-        computed=device.event(),
-        results_out=device.event(),
+        network=network,
+        kernel=kernel,
+        passage=_Passage(device, _ready(engine, work)),
     )
 
 
 def stages_alone(engine: DeviceEngine) -> dict[str, float]:
     """Seconds an image of each stage on the device, with nothing else under way: what overlaps in the pipeline."""
     device, slot = engine.device, _make_slot(engine, "zero", 0.0)
-    image, labelled = slot.on_device
-    logits = device.zeros(
-        (engine.batch_size, len(engine.card.class_names), *engine.card.logits_size), engine.logits_dtype
-    )
-    network = _ready(engine, engine.bind(image, logits))
-    _, kernel = device.bind_kernel(logits, labelled, engine.card, labelled_pixels="zero", confidence_threshold=0.0)
 
     def copy_out() -> None:
         for target, source in zip(slot.results, slot.output, strict=True):
             device.download(target, source)
 
     stages = {
-        "copy in": lambda: device.upload(image, slot.image_NHWC),
-        "network": network,
-        "kernel": kernel,
+        "copy in": lambda: device.upload(slot.on_device[0], slot.image_NHWC),
+        "network": device.capture(slot.network) if engine.capturable else slot.network,
+        "kernel": slot.kernel,
         "copy out": copy_out,
     }
-    return {name: _seconds(device, stage) / engine.batch_size for name, stage in stages.items()}
+    return {name: seconds_per_call(device, stage) / engine.batch_size for name, stage in stages.items()}
 
 
-def _seconds(device: Device, work: Callable[[], None]) -> float:
+def seconds_per_call(device: Device, work: Callable[[], None]) -> float:
     """Of one call among many in a row, the first of which is not counted."""
     work()
     device.synchronize_all()
     started = time.perf_counter()
-    for _ in range(_TIMED_CALLS):
+    for _ in range(TIMED_CALLS):
         work()
     device.synchronize_all()
-    return (time.perf_counter() - started) / _TIMED_CALLS
+    return (time.perf_counter() - started) / TIMED_CALLS
 
 
 def score_batches_on_device(
@@ -247,14 +255,14 @@ def score_batches_on_device(
                         known = mark_labelled(slots[index].labelled_NHW, boxes, span, labelled_regions)
                         if drawn[index] and not known:
                             slots[index].labelled_NHW.fill(0)
-                        slots[index].submit(engine.device, with_labels=known or drawn[index])
+                        slots[index].submit(with_labels=known or drawn[index])
                         drawn[index] = known
                     in_flight.append(item)
                 if not in_flight:
                     return
                 span, index = in_flight.popleft()
                 with watch.stage("wait"):
-                    engine.device.synchronize(slots[index].results_out)
+                    engine.device.synchronize(slots[index].passage.results_out)
                 yield _scored(span, slots[index].results, ids)
                 ahead.release(index)
         finally:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from s4al.errors import EngineError
 from s4al.regions import Grid
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUT = "image", "logits"
 _REMEDY = "Export it again: s4al export RUN."
+
+
+class Geometry(TypedDict):
+    """Keyword arguments of `kernels.region_scores`."""
+
+    height: int
+    width: int
+    region_height: int
+    region_width: int
+    align_corners: bool
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,17 @@ class ModelCard:
     @property
     def grid(self) -> Grid:
         return Grid(self.height, self.width, self.region_height, self.region_width)
+
+    @property
+    def geometry(self) -> Geometry:
+        """What `kernels.region_scores` has to know of it."""
+        return {
+            "height": self.height,
+            "width": self.width,
+            "region_height": self.region_height,
+            "region_width": self.region_width,
+            "align_corners": self.align_corners,
+        }
 
     @property
     def logits_size(self) -> tuple[int, int]:

@@ -104,11 +104,7 @@ def score_batches(
                 known = mark_labelled(labelled_NHW, boxes, span, labelled_regions)
                 scores = region_scores(
                     logits_NChw,
-                    height=grid.height,
-                    width=grid.width,
-                    region_height=grid.region_height,
-                    region_width=grid.region_width,
-                    align_corners=card.align_corners,
+                    **card.geometry,
                     labelled_NHW=labelled_NHW[: span.count] if known else None,
                     labelled_pixels=labelled_pixels,
                     confidence_threshold=confidence_threshold,

@@ -66,7 +66,6 @@ def profile_run(
     images : how many of the training images; None for up to 128.
     load_network, open_trt : as for `open_engine`.
     load_trained : the network as it was trained, which the published loop runs.
-
     trace : where to write the timelines of all engines, for ui.perfetto.dev.
 
     Returns
@@ -167,12 +166,12 @@ class _Subject:
 
     engine: Engine
     config: Config
-    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    stopwatch: Stopwatch = field(default_factory=lambda: Stopwatch(timeline=True))
     scoring_s: float = 0.0
     bare_s: float = 0.0
 
     def forget(self) -> None:
-        self.stopwatch = Stopwatch()
+        self.stopwatch = Stopwatch(timeline=True)
         self.scoring_s = self.bare_s = 0.0
 
     def score(self, cache: ImageCache, span: Span) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from s4al.kernels.region_scores_cuda import kernel_work
+from s4al.kernels.region_scores_cuda import KernelWork, kernel_work
 from s4al.scorer.device import Device
 from s4al.scorer.model_card import ModelCard
 
@@ -74,19 +74,20 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
 
 def region_scores_work(card: ModelCard, logits_dtype: np.dtype[Any]) -> Work:
     """Of the fused kernel and one image."""
-    low_height, low_width = card.logits_size
-    work = kernel_work(
-        num_images=1,
-        num_classes=len(card.class_names),
-        low_height=low_height,
-        low_width=low_width,
+    work = kernel_work_of(card, logits_dtype)
+    return Work(work.bytes, work.operations + work.exponentials)
+
+
+def kernel_work_of(card: ModelCard, logits_dtype: np.dtype[Any]) -> KernelWork:
+    """As above, exponentials apart."""
+    return kernel_work(
+        (1, len(card.class_names), *card.logits_size),
+        logits_dtype,
         height=card.height,
         width=card.width,
         region_height=card.region_height,
         region_width=card.region_width,
-        dtype=logits_dtype,
     )
-    return Work(work.bytes, work.operations + work.exponentials)
 
 
 def host_peaks() -> Peaks:

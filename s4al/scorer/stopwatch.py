@@ -27,12 +27,13 @@ class Stopwatch:
     Attributes
     ----------
     seconds : stage -> seconds so far, over all threads.
-    intervals : every stay in a stage, in the order of their ends.
+    intervals : every stay in a stage, in the order of their ends; none without `timeline`, because a pool is long.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, timeline: bool = False) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self.intervals: list[Interval] = []
+        self._timeline = timeline
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -42,7 +43,8 @@ class Stopwatch:
         finally:
             ended = time.perf_counter()
             self.seconds[name] += ended - started
-            self.intervals.append(Interval(name, threading.current_thread().name, started, ended))
+            if self._timeline:
+                self.intervals.append(Interval(name, threading.current_thread().name, started, ended))
 
 
 def write_trace(path: Path, stopwatches: dict[str, Stopwatch]) -> None:

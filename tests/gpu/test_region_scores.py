@@ -44,15 +44,7 @@ def test_a_captured_launch_reads_what_its_buffers_hold_when_it_runs() -> None:
     import cupy
 
     logits, arguments = make(CASES["camvid stride 4, exact cells"])
-    num_images, num_classes, low_height, low_width = logits.shape
-    kernel = RegionScoresKernel(
-        num_images=num_images,
-        num_classes=num_classes,
-        low_height=low_height,
-        low_width=low_width,
-        dtype=logits.dtype,
-        **arguments,
-    )
+    kernel = RegionScoresKernel(logits.shape, logits.dtype, **arguments)
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
         buffer, out = cupy.zeros(logits.shape, logits.dtype), kernel.empty_scores()

@@ -16,31 +16,28 @@ from s4al.kernels.region_scores_cuda import DeviceScores, RegionScoresKernel, ke
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 GOOD: dict[str, Any] = {
-    "num_images": 2,
-    "num_classes": 3,
-    "low_height": 2,
-    "low_width": 2,
+    "logits_shape": (2, 3, 2, 2),
+    "dtype": np.float32,
     "height": 8,
     "width": 8,
     "region_height": 4,
     "region_width": 4,
-    "dtype": np.float32,
 }
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_images": 0}, "empty axes"),
-        ({"num_images": 65536}, "65535 images"),
-        ({"num_classes": 256}, "255 classes"),
+        ({"logits_shape": (0, 3, 2, 2)}, "empty axes"),
+        ({"logits_shape": (65536, 3, 2, 2)}, "65535 images"),
+        ({"logits_shape": (2, 256, 2, 2)}, "255 classes"),
         ({"dtype": np.float64}, "float64"),
-        ({"low_height": 9}, "upsampled"),
+        ({"logits_shape": (2, 3, 9, 2)}, "upsampled"),
         ({"region_width": 0}, "region"),
         ({"labelled_pixels": "ignore"}, "ignore"),
         ({"confidence_threshold": 1.5}, "probability"),
         ({"height": 70000, "region_height": 1}, "rows of regions"),
-        ({"num_classes": 255, "low_height": 4096, "low_width": 4096, "height": 4096, "width": 4096}, "2\\^31"),
+        ({"logits_shape": (2, 255, 4096, 4096), "height": 4096, "width": 4096}, "2\\^31"),
     ],
 )
 def test_wrong_settings_are_refused_before_a_device_is_needed(changes: dict, message: str) -> None:
@@ -74,15 +71,12 @@ def test_arguments_are_the_parameters_of_the_kernel_in_order() -> None:
 def test_every_region_fits_in_shared_memory(num_classes: int, stride: float, region: tuple[int, int]) -> None:
     height, width = 200, 330
     plan = plan_launch(
-        num_images=1,
-        num_classes=num_classes,
-        low_height=int(height / stride),
-        low_width=int(width / stride),
+        (1, num_classes, int(height / stride), int(width / stride)),
+        np.float16,
         height=height,
         width=width,
         region_height=region[0],
         region_width=region[1],
-        dtype=np.float16,
     )
     assert plan.shared_bytes <= MOST_SHARED_BYTES
     low, starts = plan.row_taps["low"], plan.run_rows
@@ -96,7 +90,7 @@ def test_every_region_fits_in_shared_memory(num_classes: int, stride: float, reg
 
 
 def test_a_large_image_of_one_region_and_255_classes_keeps_most_threads_busy() -> None:
-    changes = {"num_classes": 255, "low_height": 256, "low_width": 512, "height": 1024, "width": 2048}
+    changes = {"logits_shape": (2, 255, 256, 512), "height": 1024, "width": 2048}
     plan = plan_launch(**(GOOD | changes | {"region_height": 1024, "region_width": 2048}))
     assert plan.grid == (1, 1, 2)
     assert plan.scalars["tile_runs"] * plan.scalars["tile_width"] > plan.threads / 2
@@ -154,7 +148,7 @@ def test_wrong_arguments_of_the_numpy_call_are_refused() -> None:
 
 
 def test_work_of_one_call_by_hand() -> None:
-    work = kernel_work(**(GOOD | {"num_images": 1}), labelled=True, histogram=True)
+    work = kernel_work(**(GOOD | {"logits_shape": (1, 3, 2, 2)}), labelled=True, histogram=True)
     assert work.bytes == 3 * 4 * 4 + 64 * 3 + 4 * 16 + 4 * 3 * 4  # logits, pixels in and out, scores, histogram
     assert work.exponentials == 64 * 5
     assert work.operations == 64 * (3 * 10 + 45) + 2 * 8 * 3 * 7

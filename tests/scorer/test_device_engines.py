@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from s4al.errors import EngineError
-from s4al.scorer import device_engines
+from s4al.scorer import device_engines, device_pipeline
 from s4al.scorer.device_engines import OrtDeviceEngine, settle_batch_size
 from s4al.scorer.pipeline import SLOTS
 from s4al.watch import Watch
@@ -96,5 +96,5 @@ def test_doubling_falls_back_below_its_start_where_memory_is_short(monkeypatch: 
 def test_timing_runs_the_network_on_the_device() -> None:
     engine = LazyBlockEngine(1)
     assert device_engines._rate(engine, 4) > 0
-    assert engine.device.log.count("network") == SLOTS + device_engines._TIMED_CALLS
+    assert engine.device.log.count("network") == SLOTS + device_pipeline.TIMED_CALLS
     assert not any(stream.todo for stream in engine.device._streams())

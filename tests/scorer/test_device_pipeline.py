@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,18 +86,19 @@ def test_the_predicted_class_is_that_of_most_full_size_pixels_whatever_their_con
     assert (strict["label_NHW"] == 255).mean() > 0.9
 
 
-@pytest.mark.parametrize("event", ["images_in", "computed"])
+@pytest.mark.parametrize("event", ["_images_in", "_computed"])
 def test_a_forgotten_wait_gives_wrong_scores(event: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The device of these tests notices what they are for."""
-    submit = device_pipeline._Slot.submit
+    submit = device_pipeline._Passage.submit
 
-    def careless(slot: device_pipeline._Slot, device: LazyDevice, with_labels: bool) -> None:
-        forgotten, wait = getattr(slot, event), device.wait
+    def careless(passage: device_pipeline._Passage, *pairs: Any) -> None:
+        device: Any = passage._device
+        forgotten, wait = getattr(passage, event), device.wait
         device.wait = lambda stream, awaited: None if awaited is forgotten else wait(stream, awaited)
-        submit(slot, device, with_labels)
+        submit(passage, *pairs)
         device.wait = wait
 
-    monkeypatch.setattr(device_pipeline._Slot, "submit", careless)
+    monkeypatch.setattr(device_pipeline._Passage, "submit", careless)
     expected = joined([taken(batch) for batch in score_batches(read, spans(0, 7, 1), BlockEngine(1), ids=IDS)])
     wrong = 0
     for seed in range(10):

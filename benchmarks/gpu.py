@@ -25,11 +25,11 @@ from torch import nn
 from benchmarks.record import record
 from benchmarks.region_scores import published_chain
 from s4al.config import Config, resolve
-from s4al.export.scoring_network import STRIDE, ScoringNetwork, folded, wrap
+from s4al.export.scoring_network import ScoringNetwork, folded, wrap
 from s4al.kernels import region_scores
 from s4al.scorer.model_card import ModelCard
 from s4al.scorer.roofline import kernel_work_of
-from s4al.trainer.network import build_network
+from s4al.trainer.networks import build_network
 
 _REPEATS = 50
 _WARM_UPS = 3
@@ -42,7 +42,7 @@ class Size:
     height: int
     width: int
     region: int
-    stride: int = STRIDE
+    stride: int = 4
 
     @property
     def name(self) -> str:

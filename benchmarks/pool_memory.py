@@ -30,7 +30,7 @@ def export_network(path: Path) -> None:
     from torch import nn
 
     from s4al.export.onnx_export import export_onnx
-    from s4al.export.scoring_network import STRIDE, ScoringNetwork
+    from s4al.export.scoring_network import ScoringNetwork
     from s4al.scorer.model_card import ModelCard
 
     torch.manual_seed(0)
@@ -39,7 +39,7 @@ def export_network(path: Path) -> None:
         *(nn.Conv2d(16, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
         *(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, len(CLASSES), 1)),
     )
-    card = ModelCard(CLASSES, HEIGHT, WIDTH, CELL, CELL, STRIDE, False, "benchmark", 0, "0" * 64)
+    card = ModelCard(CLASSES, HEIGHT, WIDTH, CELL, CELL, 4, False, "benchmark", 0, "0" * 64)
     path.write_bytes(export_onnx(ScoringNetwork(network, height=HEIGHT, width=WIDTH, align_corners=False), card))
 
 

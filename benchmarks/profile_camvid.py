@@ -23,9 +23,9 @@ from s4al.export import export_cycle, folded, scoring_network
 from s4al.labelling import label_initial_images
 from s4al.scorer.profile import profile_run
 from s4al.state import Run
+from s4al.trainer.batches import normalise
 from s4al.trainer.checkpoint import Meta, save_checkpoint
-from s4al.trainer.loop import normalise
-from s4al.trainer.network import build_network
+from s4al.trainer.networks import build_network
 from s4al.watch import Watch
 
 
@@ -55,7 +55,7 @@ def make_run(root: Path, camvid: Path, height: int, width: int) -> Run:
             weight.mul_(3)  # logits as far apart as trained ones
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     with run.commit(0, "train") as folder:
-        save_checkpoint(folder, network, optimizer, Meta(1, 1, len(run.class_names), 0), keep=1)
+        save_checkpoint(folder, {"model": network}, optimizer, Meta(1, 1, len(run.class_names), 0), keep=1)
     export_cycle(run, 0, watch=Printer())
     return run
 

@@ -18,12 +18,14 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from s4al.errors import ConfigError
+from s4al.presets import PRESETS
 
-Metric = Literal["entropy", "least_confidence", "margin"]
+Metric = Literal["entropy", "least_confidence", "margin", "flip_entropy"]
 Strategy = Literal["per-image", "global", "balanced", "random"]
 EngineName = Literal["auto", "ort", "trt", "torch"]
 Precision = Literal["bf16-mixed", "32-true", "64-true"]  # 64-true: to tell rounding from mistakes
 Fraction = float
+LearnerName = Literal["supervised", "s4al-plus", "s4al", "mean-teacher", "cutmix", "cutmix-star", "phtps", "uda", "cps"]
 
 
 class Section(BaseModel):
@@ -62,12 +64,28 @@ class ScenesConfig(Section):
 
 
 class ModelConfig(Section):
-    backbone: Literal["mobilenet_v2", "resnet50", "resnet101"] = "mobilenet_v2"
+    # deeplabv3plus, deeplabv3, deeplabv2, swiftnet (on resnet18), unet, or smp:<architecture>/<encoder>
+    name: str = Field(
+        default="deeplabv3plus", pattern=r"^(deeplabv3plus|deeplabv3|deeplabv2|swiftnet|unet|smp:[^/]+/.+)$"
+    )
+    backbone: Literal["mobilenet_v2", "resnet18", "resnet50", "resnet101", "resnet50-deep", "resnet101-deep"] = (
+        "mobilenet_v2"
+    )
     weights: str = "imagenet"  # "imagenet" (torchvision), "none", or a .safetensors file
     representation_dim: int = Field(default=256, ge=1)  # author code
     dropout: float = Field(default=0.5, ge=0.0, lt=1.0)  # in the ASPP; the noise of the noisy student
-    drop_path: float = Field(default=0.1, ge=0.0, lt=1.0)  # ResNets only
+    drop_path: float = Field(default=0.1, ge=0.0, lt=1.0)  # ResNets at stride 8 only
     align_corners: bool = False  # author code: true
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> ModelConfig:
+        if self.name == "swiftnet" and self.backbone != "resnet18":
+            raise ValueError(f"swiftnet stands on resnet18, not on {self.backbone}; set model.backbone=resnet18")
+        if self.name.startswith("deeplab") and self.backbone == "resnet18":
+            raise ValueError(f"{self.name} has no resnet18; set model.backbone to another, or model.name to swiftnet")
+        if self.name == "unet" and self.backbone.endswith("-deep"):
+            raise ValueError("unet has no deep stem; set model.backbone to one without")
+        return self
 
 
 class TrainerConfig(Section):
@@ -80,7 +98,9 @@ class TrainerConfig(Section):
     batch_unlabelled: int = Field(default=4, ge=1)
     lr: float = Field(default=1e-2, gt=0.0)
     head_lr_multiplier: float = Field(default=1.0, gt=0.0)  # author code: 10
-    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)  # Nesterov; author code
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    schedule: Literal["poly", "cosine"] = "poly"  # cosine: a quarter of its period
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)  # Nesterov; author code. Of Adam: the first beta
     weight_decay: float = Field(default=1e-4, ge=0.0)
     poly_power: float = Field(default=0.9, ge=0.0)  # author code
     ce_reduction: Literal["all", "valid"] = "all"  # author code: the mean is over ignored pixels too
@@ -93,6 +113,8 @@ class TrainerConfig(Section):
 class AugmentConfig(Section):
     """Weak: scale, crop, flip. Strong: blur or jitter, then CutOut. Probabilities and ranges are the author code's."""
 
+    crop_height: int = Field(default=0, ge=0)  # pixels that a training sees of an image at once; 0: data.height
+    crop_width: int = Field(default=0, ge=0)
     scale_min: float = Field(default=0.5, gt=0.0)
     scale_max: float = Field(default=2.0, gt=0.0)
     flip: Fraction = Field(default=0.5, ge=0.0, le=1.0)
@@ -119,8 +141,95 @@ class AugmentConfig(Section):
         return self
 
 
+# The settings each learner has, with its own defaults: the papers' values, the published codes' where they are silent.
+LEARNERS: dict[LearnerName, dict[str, Any]] = {
+    "supervised": {},
+    "s4al-plus": {},
+    "s4al": {
+        "decay": 0.99,
+        "tested": "teacher",  # paper; the code queries with the student
+        "confidence_threshold": 0.97,
+        "jitter": 0.25,
+        "cold_start": 0.1,
+        "replay_size": 50,
+        "replay_start": 0.3,
+        "balance": "labelled",  # paper; the code has fixed lists
+        "balance_classes": 5,
+    },
+    "mean-teacher": {
+        "decay": 0.99,
+        "tested": "student",
+        "weight": 1.0,
+        "ramp_up": 0.0,
+        "mix": "classmix",
+        "confidence": "adaptive",
+        "confidence_threshold": 0.97,
+        "jitter": 0.25,
+    },
+    "cutmix": {"teacher": "mean", "decay": 0.99, "weight": 0.5},
+    "cutmix-star": {"teacher": "mean", "decay": 0.99, "weight": 1.0, "confidence_threshold": 0.97},
+    "phtps": {
+        "teacher": "mean",
+        "decay": 0.99,
+        "weight": 0.5,
+        "variant": "1w-ps",
+        "warp_sigma": 0.1,
+        "warp_points": "published",
+    },
+    "uda": {"weight": 1.0, "confidence_threshold": 0.8, "temperature": 0.4, "annealing": "linear"},
+    "cps": {"weight": 1.0, "mix": "cutmix"},
+}
+
+
+class LearnerConfig(Section):
+    """How unlabelled images are learnt from. A learner has the settings that `LEARNERS` lists for it and no others."""
+
+    name: LearnerName = "s4al-plus"
+    teacher: Literal["simple", "mean"] = "simple"  # the student itself, or the moving average of its weights
+    decay: float = Field(default=0.0, ge=0.0, lt=1.0)  # of that average, a step
+    tested: Literal["student", "teacher"] = "student"  # which of the two is tested, exported, and asks
+    weight: float = Field(default=0.0, ge=0.0)  # of the loss on unlabelled images
+    ramp_up: Fraction = Field(default=0.0, ge=0.0, le=1.0)  # share of the training in which that weight grows
+    mix: Literal["none", "cutmix", "classmix"] = "none"
+    confidence: Literal["fixed", "adaptive"] = "fixed"  # drop pixels below the threshold, or weigh images by the rest
+    confidence_threshold: float = Field(default=0.0, ge=0.0, le=1.0)
+    jitter: float = Field(default=0.0, ge=0.0, le=1.0)  # of brightness and contrast, in half of the images
+    cold_start: Fraction = Field(default=0.0, ge=0.0, le=1.0)  # share of trainer.epochs on labelled images only
+    replay_size: int = Field(default=0, ge=0)  # images; 0: no replay
+    replay_start: Fraction = Field(default=0.0, ge=0.0, le=1.0)  # share of trainer.epochs without, from cycle 1 on
+    balance: Literal["labelled", "published"] = "labelled"  # class frequencies of the labels, or the code's fixed lists
+    balance_classes: int = Field(default=0, ge=0)  # pasted from a replayed image
+    variant: Literal["1w-ps", "1w-pt", "2w-p1", "1w-p2"] = "1w-ps"  # who sees the perturbed image: the (s)tudent
+    warp_sigma: float = Field(default=0.0, ge=0.0)  # of the spline's control points, in image sizes
+    warp_points: Literal["published", "quadrants"] = "published"  # at 0.75 and 1.25 (code), or at 0.25 and 0.75
+    temperature: float = Field(default=1.0, gt=0.0)  # below 1 sharpens the target
+    annealing: Literal["none", "linear", "exp", "log"] = "none"  # drops labelled pixels that are known too well
+
+    @property
+    def mixes(self) -> bool:
+        """Whether unlabelled images are pasted onto each other, for which a process needs an even number of them."""
+        return self.mix != "none" or self.name in ("s4al", "cutmix", "cutmix-star")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_defaults(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {**LEARNERS.get(given.get("name", "s4al-plus"), {}), **given}
+
+    @model_validator(mode="after")
+    def _only_own_settings(self) -> LearnerConfig:
+        own = LEARNERS[self.name]
+        for key, field in LearnerConfig.model_fields.items():
+            if key != "name" and key not in own and getattr(self, key) != field.default:
+                having = ", ".join(name for name, settings in LEARNERS.items() if key in settings)
+                raise ValueError(f"the learner {self.name} has no setting {key}; it is one of {having}")
+        return self
+
+
 class ReCoConfig(Section):
-    """Regional contrast (Eq. 1). The paper gives no values; these are the author code's."""
+    """Regional contrast (Eq. 1), of the learners s4al-plus and supervised. The paper gives no values; these are the
+    author code's."""
 
     weight: float = Field(default=1.0, ge=0.0)
     temperature: float = Field(default=0.5, gt=0.0)
@@ -150,6 +259,8 @@ class AcquisitionConfig(Section):
     budget_pixels: int = Field(
         default=0, ge=0
     )  # original pixels a cycle, for all strategies but per-image; 0: as per-image would ask
+    most_per_image: int = Field(default=0, ge=0)  # regions an image a cycle, where the pool is ranked; 0: any number
+    min_distance: float = Field(default=0.0, ge=0.0)  # of regions of one image, centre to centre, in cells
     exclude_ring: bool = False  # author code: true, the outer cells are never asked
     labelled_pixels: Literal["zero", "exclude"] = "zero"  # "exclude": a cell's mean is over its unlabelled pixels
 
@@ -159,6 +270,14 @@ class ScorerConfig(Section):
     batch_size: int = Field(default=0, ge=0)  # 0: 4 on a CPU, what is fastest on a GPU, 32 with TensorRT
     threads: int = Field(default=0, ge=0)  # 0: all cores
     shard_images: int = Field(default=256, ge=1)
+
+
+class EvaluationConfig(Section):
+    """How the test images are predicted. Whole images and sliding windows differ by up to a few points of mIoU."""
+
+    window_height: int = Field(default=0, ge=0)  # pixels; 0: whole images in one pass
+    window_width: int = Field(default=0, ge=0)
+    overlap: float = Field(default=1 / 3, ge=0.0, lt=1.0)  # of neighbouring windows, at least
 
 
 class ExportConfig(Section):
@@ -176,11 +295,13 @@ class Config(Section):
     scenes: ScenesConfig = ScenesConfig()
     model: ModelConfig = ModelConfig()
     trainer: TrainerConfig = TrainerConfig()
+    learner: LearnerConfig = LearnerConfig()
     augment: AugmentConfig = AugmentConfig()
     reco: ReCoConfig = ReCoConfig()
     pseudo: PseudoConfig = PseudoConfig()
     acquisition: AcquisitionConfig = AcquisitionConfig()
     scorer: ScorerConfig = ScorerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     export: ExportConfig = ExportConfig()
 
     @model_validator(mode="after")
@@ -190,12 +311,49 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _learner_can_work(self) -> Config:
+        learner, batch = self.learner, self.trainer.batch_unlabelled
+        if learner.mixes and batch % 2:
+            raise ValueError(
+                f"the learner {learner.name} mixes pairs of unlabelled images; trainer.batch_unlabelled must be even, "
+                f"not {batch}" + (", or learner.mix none" if learner.mix != "none" else "")
+            )
+        if learner.variant == "2w-p1" and learner.teacher == "mean":
+            raise ValueError(
+                "learner.variant 2w-p1 sends the gradient through both branches, and a mean teacher takes none; "
+                "set learner.teacher=simple"
+            )
+        if learner.balance == "published" and self.data.adapter not in ("camvid", "cityscapes"):
+            raise ValueError(
+                f"learner.balance published has class lists for camvid and cityscapes, not for {self.data.adapter}; "
+                "set learner.balance=labelled"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> Config:
+        window, data = self.evaluation, self.data
+        if bool(window.window_height) != bool(window.window_width):
+            raise ValueError("evaluation.window_height and window_width must both be given, or both be 0")
+        if window.window_height > data.height or window.window_width > data.width:
+            raise ValueError(
+                f"evaluation windows of {window.window_height} x {window.window_width} pixels are larger than the "
+                f"network's input, data.height x data.width = {data.height} x {data.width}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _regions_fit(self) -> Config:
         region, data = self.acquisition, self.data
         if region.region_height > data.height or region.region_width > data.width:
             raise ValueError(
                 f"acquisition regions of {region.region_height} x {region.region_width} pixels are larger than the "
                 f"network's input, data.height x data.width = {data.height} x {data.width}"
+            )
+        if region.metric == "flip_entropy" and data.width % region.region_width:
+            raise ValueError(
+                f"acquisition.metric flip_entropy compares regions with those of mirrored images, for which "
+                f"acquisition.region_width {region.region_width} must divide data.width {data.width}"
             )
         return self
 
@@ -214,60 +372,6 @@ FREE_ON_RESUME = frozenset(
         "trainer.keep_checkpoints",
     }
 )
-
-_SMALL: dict[str, dict[str, Any]] = {
-    "data": {"adapter": "camvid", "height": 180, "width": 240},
-    "model": {"weights": "none"},
-    # The proportions of Table 1 at a fifth of its length: twice the steps at half the labelled images once there are
-    # pseudo-labels (author code), and half as long again in the last cycle. Shorter trainings from random weights end
-    # at the same mIoU with a tenth of the labels and with all. 2 + 2 images a step are the second ablation of Table 1.
-    "trainer": {
-        "epochs": 25,
-        "last_epochs": 38,
-        "iterations_per_epoch": 40,
-        "joint_iterations_per_epoch": 80,
-        "batch_unlabelled": 2,
-        "lr": 0.05,  # a larger step pays from random weights
-    },
-    # Half the size, half of all that is counted in pixels.
-    "augment": {"cutout_pixels": 25, "blur_sigma_min": 0.125, "blur_sigma_max": 0.625},
-    "acquisition": {"region_height": 15, "region_width": 15},
-}
-
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "demo": {
-        "run": {"full_supervision": True},
-        "data": {"adapter": "scenes", "height": 96, "width": 128},
-        "model": {"weights": "none", "representation_dim": 64},
-        "trainer": {
-            "epochs": 10,
-            "last_epochs": 10,
-            "iterations_per_epoch": 20,
-            "joint_iterations_per_epoch": 40,  # half as many labelled images a step, twice the steps (author code)
-            "batch_unlabelled": 2,
-            "lr": 0.05,
-            "precision": "32-true",  # bfloat16 is emulated, and slow, on older processors
-        },
-        "augment": {"cutout_pixels": 16},
-        "reco": {"num_queries": 64, "num_negatives": 64},
-        "acquisition": {"region_height": 8, "region_width": 8},
-    },
-    "camvid": {"data": {"adapter": "camvid"}},
-    "camvid-small": _SMALL,
-    "cityscapes": {
-        "run": {"cycles": 5},
-        "data": {"adapter": "cityscapes", "height": 688, "width": 688, "test_split": "val"},
-        "trainer": {"last_epochs": 200, "iterations_per_epoch": 100, "joint_iterations_per_epoch": 300},
-        "acquisition": {"region_height": 43, "region_width": 43},
-    },
-}
-
-PRESET_NOTES = {
-    "demo": "embedded street scenes, no downloads, a few minutes on two cores",
-    "camvid": "CamVid 360x480, the paper's Table 1: 10 % labelled, 4 regions of 30x30 an image, 2 trainings",
-    "camvid-small": "CamVid at 180x240 from random weights, under 45 minutes on two cores",
-    "cityscapes": "Cityscapes squashed to 688x688, the paper's Table 1: 10 % labelled, 4 regions of 43x43, 5 trainings",
-}
 
 
 def resolve(preset: str | None = None, file: Path | None = None, overrides: Iterable[str] = ()) -> Config:
@@ -341,6 +445,8 @@ def set_values(config: Config, overrides: Iterable[str]) -> Config:
 def _merge(tree: dict[str, dict[str, Any]], more: Mapping[str, Any]) -> None:
     for section, values in more.items():
         if isinstance(values, Mapping):
+            if section == "learner" and values.get("name", "") not in ("", tree.get(section, {}).get("name")):
+                tree[section] = {}  # another learner has other settings
             tree.setdefault(section, {}).update(values)
         else:
             tree[section] = values

@@ -125,7 +125,7 @@ def _read_ids(list_file: str) -> set[str]:
 def _index_of(id: str, masked: dict[str, int], list_file: str) -> int:
     if id not in masked:
         nearest = difflib.get_close_matches(id, masked, n=1)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else f" The first one is {next(iter(masked))!r}."
         raise ConfigError(f"{list_file} names {id!r}, which is not a usable training image with a mask.{hint}")
     return masked[id]
 

@@ -23,7 +23,7 @@ from s4al.watch import Watch
 
 # As in config.py, which takes too long to import for `--help`; a test compares them.
 Engine = Literal["auto", "ort", "trt", "torch"]
-Metric = Literal["entropy", "least_confidence", "margin"]
+Metric = Literal["entropy", "least_confidence", "margin", "flip_entropy"]
 Strategy = Literal["per-image", "global", "balanced", "random"]
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)]
@@ -32,7 +32,7 @@ Cycle = Annotated[int | None, typer.Option("--cycle", min=0, metavar="N", help="
 Device = Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda or cuda:N.")]
 MetricOption = Annotated[
     Metric | None,
-    typer.Option("--metric", metavar="M", help="entropy, least_confidence or margin.", show_default=False),
+    typer.Option("--metric", metavar="M", help="entropy, least_confidence, margin, flip_entropy.", show_default=False),
 ]
 
 app = typer.Typer(
@@ -258,9 +258,10 @@ def presets(
     """List the presets, or print one as TOML to start from."""
     from s4al import config
     from s4al.cli import views
+    from s4al.presets import NOTES
 
     if name is None:
-        _answer({"presets": config.PRESET_NOTES}, views.presets, as_json=False)
+        _answer({"presets": NOTES}, views.presets, as_json=False)
     else:
         print(config.dump(config.resolve(name)))
 

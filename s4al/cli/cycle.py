@@ -200,6 +200,7 @@ def _train_fully_supervised(run: Run, pool: Pool, dataset: Dataset | None, fabri
         run.config,
         [
             "run.cycles=1",
+            "learner.name=supervised",
             "data.labelled_fraction=1.0",
             'data.labelled_list=""',
             f"trainer.epochs={trainer.last_epochs}",

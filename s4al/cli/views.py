@@ -150,11 +150,12 @@ def status(console: Console, result: dict[str, Any]) -> None:
 
 def presets(console: Console, result: dict[str, Any]) -> None:
     """`presets` without a name."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold cyan", no_wrap=True)
-    table.add_column()
+    table = Table(box=None, pad_edge=False)
+    table.add_column("Preset", style="bold cyan", no_wrap=True)
+    for title in ("What", "Protocol of", "Published test mIoU"):
+        table.add_column(title)
     for name, note in result["presets"].items():
-        table.add_row(name, note)
+        table.add_row(name, *note)
     console.print(table)
     console.print(
         "\ns4al presets NAME prints one as TOML, every key; s4al train RUN --preset NAME uses it.", style="dim"

@@ -1,6 +1,6 @@
-"""The network as the scorer sees it: raw uint8 RGB in, logits at stride 4 out, batch norm folded away.
+"""The network as the scorer sees it: raw uint8 RGB in, logits at its stride out, batch norm folded away.
 
-Shape suffixes: N images, C classes, H W input pixels, h w stride-4 pixels.
+Shape suffixes: N images, C classes, H W input pixels, h w pixels of the logits.
 """
 
 from __future__ import annotations
@@ -17,22 +17,21 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from s4al.config import PseudoConfig
 from s4al.state import Run
 from s4al.trainer.checkpoint import load_network
-from s4al.trainer.network import IMAGENET_MEAN, IMAGENET_STD, DeepLabV3Plus
-
-STRIDE = 4
+from s4al.trainer.network import IMAGENET_MEAN, IMAGENET_STD, SegmentationNetwork
 
 
 class ScoringNetwork(nn.Module):
     """uint8 (N, H, W, 3) -> logits (N, C, h, w), the prediction averaged over scales.
 
     S4AL+ pseudo-labels the mean over scales {1, 2, 0.5} of the logits, each brought to label size first (author code).
-    Here each scale is brought to the stride-4 grid of scale 1, averaged there and upsampled once, which keeps full-size
+    Here each scale is brought to the logits' grid of scale 1, averaged there and upsampled once, which keeps full-size
     logits out of the graph; the two differ by the bilinear resampling of scales above 1. `average="probabilities"`
     returns the logarithm of the mean of the softmaxes, whose softmax is that mean. One scale of 1.0 adds no node.
 
     Parameters
     ----------
     network : normalised float (N, 3, H, W) -> logits; a copy of it is held, in evaluation mode.
+    stride : of its logits.
     """
 
     mean: Tensor
@@ -45,6 +44,7 @@ class ScoringNetwork(nn.Module):
         height: int,
         width: int,
         align_corners: bool,
+        stride: int = 4,
         scales: tuple[float, ...] = (1.0,),
         average: Literal["logits", "probabilities"] = "logits",
     ) -> None:
@@ -52,7 +52,8 @@ class ScoringNetwork(nn.Module):
         self.network = copy.deepcopy(network).eval()
         self.align_corners, self.scales, self.average = align_corners, scales, average
         self.size = height, width
-        self.grid_size = -(-height // STRIDE), -(-width // STRIDE)
+        self.stride = stride
+        self.grid_size = -(-height // stride), -(-width // stride)
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1))
         self.register_buffer("scale", 1 / (255 * torch.tensor(IMAGENET_STD).view(3, 1, 1)))
 
@@ -86,12 +87,13 @@ def scoring_network(run: Run, cycle: int) -> ScoringNetwork:
     )
 
 
-def wrap(network: DeepLabV3Plus, height: int, width: int, pseudo: PseudoConfig) -> ScoringNetwork:
+def wrap(network: SegmentationNetwork, height: int, width: int, pseudo: PseudoConfig) -> ScoringNetwork:
     return ScoringNetwork(
         network,
         height=height,
         width=width,
         align_corners=network.align_corners,
+        stride=network.stride,
         scales=pseudo.scales,
         average=pseudo.average,
     )

@@ -13,10 +13,12 @@ from s4al import files
 from s4al.cache import ImageCache
 from s4al.export.onnx_export import Precision, export_onnx
 from s4al.export.parity import Parity, check_parity, measure_parity, report
-from s4al.export.scoring_network import STRIDE, ScoringNetwork, scoring_network
+from s4al.export.scoring_network import ScoringNetwork, scoring_network
 from s4al.scorer.engines import Engine, OrtEngine, TorchEngine, available_cores
 from s4al.scorer.model_card import ModelCard
+from s4al.scorer.selection import single_view
 from s4al.state import Run
+from s4al.trainer.checkpoint import tested_file
 from s4al.watch import Watch
 
 MODEL, PARITY = "model.onnx", "parity.json"
@@ -78,16 +80,15 @@ def export_file(run: Run, cycle: int, *, precision: Precision, out: Path, watch:
 def make_card(run: Run, cycle: int, network: ScoringNetwork) -> ModelCard:
     """What the exported file says about itself. Raises RunStateError where the cycle is not trained."""
     grid, manifest = run.grid, files.read_manifest(run.stage(cycle, "train"))
-    weights = [
-        entry["sha256"] for name, entry in sorted(manifest["files"].items()) if name.endswith("model.safetensors")
-    ]
+    file = tested_file(run.config)
+    weights = [entry["sha256"] for name, entry in sorted(manifest["files"].items()) if Path(name).name == file]
     return ModelCard(
         class_names=tuple(run.class_names),
         height=grid.height,
         width=grid.width,
         region_height=grid.region_height,
         region_width=grid.region_width,
-        stride=STRIDE,
+        stride=network.stride,
         align_corners=network.align_corners,
         run=manifest["config"],
         cycle=cycle,
@@ -113,7 +114,7 @@ def measure_on_probes(run: Run, network: ScoringNetwork, candidate: Engine) -> t
         images = (cache.read(int(index)) for index in indices)
         acquisition = run.config.acquisition
         parity = measure_parity(
-            reference, candidate, images, metric=acquisition.metric, top_k=acquisition.regions_per_image
+            reference, candidate, images, metric=single_view(acquisition.metric), top_k=acquisition.regions_per_image
         )
         return parity, [cache.ids[index] for index in indices]
 

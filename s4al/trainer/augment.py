@@ -19,7 +19,14 @@ _BLACK = 0  # of padding and holes, before normalisation
 
 
 def weak(
-    image_HWC: Pixels, label_HW: Pixels, *, rng: np.random.Generator, config: AugmentConfig, height: int, width: int
+    image_HWC: Pixels,
+    label_HW: Pixels,
+    *,
+    rng: np.random.Generator,
+    config: AugmentConfig,
+    height: int,
+    width: int,
+    reflect: bool = False,
 ) -> tuple[Pixels, Pixels]:
     """Scale uniformly, pad around the centre or crop at random to `height` x `width`, flip.
 
@@ -27,11 +34,12 @@ def weak(
     ----------
     image_HWC : uint8 RGB, of any size.
     label_HW : uint8 class ids of the same size, 255 = ignore.
+    reflect : pad with the mirrored image, for learners that label what they see; otherwise with black.
 
     Returns
     -------
     uint8 image (height, width, 3), bilinear with antialiasing, and label (height, width), nearest; new arrays. Padding
-    is black in the image and 255 in the label.
+    is 255 in the label.
     """
     assert image_HWC.shape[:2] == label_HW.shape, (image_HWC.shape, label_HW.shape)
     scale = rng.uniform(config.scale_min, config.scale_max)
@@ -40,11 +48,11 @@ def weak(
 
     # Resizing only the part that is kept gives the pixels of "resize, then crop" at a fraction of its cost.
     size, box = (right - left, bottom - top), (x0, y0, x1, y1)
-    image = np.full((height, width, 3), _BLACK, np.uint8)
-    label = np.full((height, width), IGNORE, np.uint8)
-    resized_image = Image.fromarray(image_HWC).resize(size, Image.Resampling.BILINEAR, box)
-    resized_label = Image.fromarray(label_HW).resize(size, Image.Resampling.NEAREST, box)
-    image[top:bottom, left:right], label[top:bottom, left:right] = np.asarray(resized_image), np.asarray(resized_label)
+    resized_image = np.asarray(Image.fromarray(image_HWC).resize(size, Image.Resampling.BILINEAR, box))
+    resized_label = np.asarray(Image.fromarray(label_HW).resize(size, Image.Resampling.NEAREST, box))
+    margins = ((top, height - bottom), (left, width - right))
+    image = np.pad(resized_image, (*margins, (0, 0)), "symmetric" if reflect else "constant")
+    label = np.pad(resized_label, margins, constant_values=IGNORE)
     if rng.random() < config.flip:
         image, label = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(label[:, ::-1])
     return image, label

@@ -24,6 +24,7 @@ _MOBILENET_V2_OS16 = [
 ]
 _LAST_24_CHANNEL_BLOCK = 3  # index in `features`: the stem is 0, the 16-channel block 1, the 24-channel blocks 2 and 3
 _RESNET_BLOCKS = {"resnet50": [3, 4, 6, 3], "resnet101": [3, 4, 23, 3]}
+_DEEP = "-deep"  # suffix of the names of ResNets with a deep stem
 
 
 class Backbone(nn.Module, ABC):
@@ -32,11 +33,13 @@ class Backbone(nn.Module, ABC):
     Attributes
     ----------
     low_channels, high_channels : channels of the two feature maps.
+    high_stride : of the high-level map, in pixels of the image.
     atrous_rates : dilations of the ASPP that suit the stride of the high-level map.
     """
 
     low_channels: int
     high_channels: int
+    high_stride: int
     atrous_rates: tuple[int, int, int]
 
     @abstractmethod
@@ -53,6 +56,7 @@ class MobileNetV2Backbone(Backbone):
 
     low_channels = 24
     high_channels = 320
+    high_stride = 16
     atrous_rates = (6, 12, 18)
 
     def __init__(self) -> None:
@@ -73,18 +77,25 @@ class MobileNetV2Backbone(Backbone):
 class ResNetBackbone(Backbone):
     """ResNet-50 or -101 at output stride 8: `(256 channels at stride 4, 2048 channels at stride 8)`.
 
-    `drop_path` is the probability of stochastic depth in the last block; it grows linearly from 0 in the first one.
+    `drop_path` is the probability of stochastic depth in the last block; it grows linearly from 0 in the first one. A
+    deep stem is three 3x3 convolutions of 64, 64 and 128 channels in place of one of 7x7, as in the networks that
+    semi-supervised methods are compared with on Cityscapes.
     """
 
     low_channels = 256
     high_channels = 2048
+    high_stride = 8
     atrous_rates = (12, 24, 36)
 
     def __init__(self, name: str, drop_path: float) -> None:
         super().__init__()
         classifier = ResNet(
-            _StochasticBottleneck, _RESNET_BLOCKS[name], replace_stride_with_dilation=[False, True, True]
+            _StochasticBottleneck,
+            _RESNET_BLOCKS[name.removesuffix(_DEEP)],
+            replace_stride_with_dilation=[False, True, True],
         )
+        if name.endswith(_DEEP):
+            _deepen_stem(classifier)
         self.conv1, self.bn1, self.relu, self.maxpool = (
             classifier.conv1, classifier.bn1, classifier.relu, classifier.maxpool,
         )  # fmt: skip
@@ -115,6 +126,19 @@ class _StochasticBottleneck(Bottleneck):
         return self.relu(self.drop_path(residual) + identity)
 
 
+def _deepen_stem(classifier: ResNet) -> None:
+    classifier.conv1 = nn.Sequential(  # type: ignore[assignment]
+        nn.Conv2d(3, 64, 3, stride=2, padding=1, bias=False),
+        *(nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.Conv2d(64, 64, 3, padding=1, bias=False)),
+        *(nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.Conv2d(64, 128, 3, padding=1, bias=False)),
+    )
+    classifier.bn1 = nn.BatchNorm2d(128)
+    first = classifier.layer1[0]
+    assert isinstance(first, Bottleneck) and isinstance(first.downsample, nn.Sequential)
+    first.conv1 = nn.Conv2d(128, 64, 1, bias=False)
+    first.downsample[0] = nn.Conv2d(128, 256, 1, bias=False)
+
+
 def _dilate_depthwise(block: nn.Module, dilation: int) -> None:
     assert isinstance(block, InvertedResidual)
     for convolution in block.modules():
@@ -124,7 +148,9 @@ def _dilate_depthwise(block: nn.Module, dilation: int) -> None:
 
 
 def build_backbone(name: str, *, drop_path: float) -> Backbone:
-    """A randomly initialised backbone: `mobilenet_v2` (which has no stochastic depth), `resnet50` or `resnet101`."""
+    """A randomly initialised backbone: `mobilenet_v2` (which has no stochastic depth), `resnet50` or `resnet101`, the
+    latter two also with `-deep` stems.
+    """
     if name == "mobilenet_v2":
         return MobileNetV2Backbone()
     return ResNetBackbone(name, drop_path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
@@ -18,16 +18,22 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from s4al.cache import ImageCache
 from s4al.config import Config
+from s4al.images import IGNORE
 from s4al.trainer.augment import strong, weak
 from s4al.trainer.network import IMAGENET_MEAN, IMAGENET_STD
 
-_DRAW, _AUGMENT, _NETWORK, _NOISE, _CONTRAST = range(5)  # purposes of a key: no two share random numbers
+if TYPE_CHECKING:
+    from s4al.trainer.replay import Replay
+
+# Purposes of a key: no two share random numbers.
+_DRAW, _AUGMENT, _NETWORK, _NOISE, _CONTRAST, _VIEWS, _REPLAY = range(7)
 
 
 class Batch(TypedDict):
     image: Tensor  # uint8 (B, H, W, 3)
     label: Tensor  # uint8 (B, H, W), 255 = ignore
     rows: list[int]  # of the training cache, to name images in messages
+    counts: list[int]  # images of each part, in this process
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,16 @@ class Key:
     def augment(self, slot: int) -> np.random.Generator:
         return self._generator(_AUGMENT, slot)
 
-    def network(self) -> int:
-        """Seed of the initial weights."""
-        return self._torch_seed(_NETWORK)
+    def views(self, rank: int) -> np.random.Generator:
+        """What a learner does to its images on the device, in one process."""
+        return self._generator(_VIEWS, rank)
+
+    def replay(self) -> np.random.Generator:
+        return self._generator(_REPLAY)
+
+    def network(self, number: int = 0) -> int:
+        """Seed of the initial weights of the learner's networks, from 0."""
+        return self._torch_seed(_NETWORK, *([number] if number else []))
 
     def noise(self, rank: int) -> int:
         """Seed of dropout and stochastic depth in one process."""
@@ -63,17 +76,44 @@ class Key:
         return int(self._generator(*purpose).integers(2**63))
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Images of one kind in every batch.
+
+    Attributes
+    ----------
+    rows : of the training cache, to draw from with replacement.
+    images : how many a step, over all processes.
+    strong : augment them strongly.
+    reflect : see `augment.weak`.
+    hidden : rows whose labels the learner must not see, because they are drawn as unlabelled ones.
+    """
+
+    rows: Sequence[int]
+    images: int
+    strong: bool = False
+    reflect: bool = False
+    hidden: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One image of a batch."""
+
+    row: int
+    stream: Stream
+
+
 class StepBatches(Dataset[Batch]):
     """Item `step` is that step's batch, or one process's share of it.
-
-    Labelled images are drawn with replacement and get weak augmentation, unlabelled ones the strong augmentation on top
-    (paper section 3.1); both sit in one batch (author code: 2 + 4), labelled first.
 
     Parameters
     ----------
     images : decoded training images.
-    targets : uint8 (N, H, W) labels and pseudo-labels of the same rows, 255 = ignore.
-    labelled, unlabelled : rows to draw from; no unlabelled rows means labelled-only batches.
+    targets : uint8 (N, H, W) labels of the same rows, 255 = ignore.
+    parts : the streams, in the order in which they sit in a batch. A part is shared out among the processes as one:
+        losses over the whole batch need a single part, learners that treat streams apart a part for each.
+    replay : which rows to add as a last part, by step; see `replay.Replay`.
     share : (rank, world size).
     """
 
@@ -81,55 +121,65 @@ class StepBatches(Dataset[Batch]):
         self,
         images: ImageCache,
         targets: NDArray[np.uint8],
-        labelled: Sequence[int],
-        unlabelled: Sequence[int],
+        parts: Sequence[Sequence[Stream]],
         config: Config,
         cycle: int,
         share: tuple[int, int] = (0, 1),
+        replay: Replay | None = None,
     ) -> None:
-        self._images, self._targets = images, targets
-        self._labelled, self._unlabelled = np.asarray(labelled), np.asarray(unlabelled)
-        self._config, self._cycle = config, cycle
-        rank, world = share
-        per_process = batch_size(config, joint=len(unlabelled) > 0) // world
-        self._slots = slice(rank * per_process, (rank + 1) * per_process)
+        self._images, self._targets, self._parts = images, targets, parts
+        self._config, self._cycle, self._share, self._replay = config, cycle, share, replay
 
     def __getitem__(self, step: int) -> Batch:
         key = Key(self._config.run.seed, self._cycle, step)
-        trainer, rng = self._config.trainer, key.draw()
-        if len(self._unlabelled):
-            rows = np.concatenate(
-                [
-                    rng.choice(self._labelled, trainer.batch_labelled),
-                    rng.choice(self._unlabelled, trainer.batch_unlabelled),
-                ]
-            )
-            num_labelled = trainer.batch_labelled
-        else:
-            rows = rng.choice(self._labelled, trainer.batch_labelled_only)
-            num_labelled = len(rows)
-        slots = range(len(rows))[self._slots]
-        pairs = [self._sample(int(rows[slot]), key.augment(slot), slot >= num_labelled) for slot in slots]
+        parts = draw_rows(self._parts, key)
+        if self._replay:
+            parts.append([Slot(row, self._parts[-1][-1]) for row in self._replay.draw(step)])
+        rank, world = self._share
+        samples, rows, counts, first = [], [], [], 0
+        for part in parts:
+            mine = range(len(part) * rank // world, len(part) * (rank + 1) // world)
+            samples += [self._sample(part[index], key.augment(first + index)) for index in mine]
+            rows += [part[index].row for index in mine]
+            counts.append(len(mine))
+            first += len(part)
         return {
-            "image": torch.from_numpy(np.stack([image for image, _ in pairs])),
-            "label": torch.from_numpy(np.stack([label for _, label in pairs])),
-            "rows": [int(rows[slot]) for slot in slots],
+            "image": torch.from_numpy(np.stack([image for image, _ in samples])),
+            "label": torch.from_numpy(np.stack([label for _, label in samples])),
+            "rows": rows,
+            "counts": counts,
         }
 
-    def _sample(
-        self, row: int, rng: np.random.Generator, unlabelled: bool
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        augment, data = self._config.augment, self._config.data
+    def _sample(self, slot: Slot, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        augment, data, stream = self._config.augment, self._config.data, slot.stream
+        label = self._targets[slot.row]
         image, label = weak(
-            self._images.read(row), self._targets[row], rng=rng, config=augment, height=data.height, width=data.width
+            self._images.read(slot.row),
+            np.full_like(label, IGNORE) if slot.row in stream.hidden else label,
+            rng=rng,
+            config=augment,
+            height=augment.crop_height or data.height,
+            width=augment.crop_width or data.width,
+            reflect=stream.reflect,
         )
-        return strong(image, label, rng=rng, config=augment) if unlabelled else (image, label)
+        return strong(image, label, rng=rng, config=augment) if stream.strong else (image, label)
 
 
-def batch_size(config: Config, *, joint: bool) -> int:
-    """Images a step over all processes."""
-    trainer = config.trainer
-    return trainer.batch_labelled + trainer.batch_unlabelled if joint else trainer.batch_labelled_only
+def draw_rows(parts: Sequence[Sequence[Stream]], key: Key) -> list[list[Slot]]:
+    """The images of a step, over all processes, part by part."""
+    rng = key.draw()
+    drawn = []
+    for part in parts:
+        slots = []
+        for stream in part:
+            slots += [Slot(row, stream) for row in rng.choice(np.asarray(stream.rows), stream.images).tolist()]
+        drawn.append(slots)
+    return drawn
+
+
+def batch_size(parts: Sequence[Sequence[Stream]]) -> int:
+    """Images a step over all processes, replayed ones not counted."""
+    return sum(stream.images for part in parts for stream in part)
 
 
 def load_batches(

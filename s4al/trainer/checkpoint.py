@@ -2,6 +2,8 @@
 
     step-000500/{model.safetensors, optimizer.safetensors, meta.json, manifest.json}
 
+and the learner's other networks beside the model: teacher.safetensors, second.safetensors.
+
 Nothing random is stored: randomness is keyed by the step (see `batches.Key`).
 """
 
@@ -9,17 +11,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.optim import SGD
+from torch.optim import Optimizer
 
 from s4al import files
 from s4al.config import Config
 from s4al.errors import RunStateError
-from s4al.trainer.network import DeepLabV3Plus, build_network
+from s4al.trainer.network import SegmentationNetwork
+from s4al.trainer.networks import build_network
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,13 @@ def step_folder(root: Path, step: int) -> Path:
     return root / f"step-{step:06d}"
 
 
-def save_checkpoint(root: Path, network: nn.Module, optimizer: SGD, meta: Meta, *, keep: int) -> Path:
-    """Commit `root`/step-NNNNNN and remove all but the newest `keep`. Raises StorageError."""
+def save_checkpoint(
+    root: Path, networks: Mapping[str, nn.Module], optimizer: Optimizer, meta: Meta, *, keep: int
+) -> Path:
+    """Commit `root`/step-NNNNNN with networks by the stem of their file, and remove all but the newest `keep`.
+
+    Raises StorageError.
+    """
     target = step_folder(root, meta.step)
     with (
         files.storage_errors(
@@ -46,8 +55,9 @@ def save_checkpoint(root: Path, network: nn.Module, optimizer: SGD, meta: Meta, 
         files.commit_folder(target) as folder,
     ):
         # Not save_file: it reports a full disk as an error of the format.
-        (folder / "model.safetensors").write_bytes(save(_on_cpu(network.state_dict())))
-        (folder / "optimizer.safetensors").write_bytes(save(_on_cpu(_momenta(network, optimizer))))
+        for name, network in networks.items():
+            (folder / f"{name}.safetensors").write_bytes(save(_on_cpu(network.state_dict())))
+        (folder / "optimizer.safetensors").write_bytes(save(_on_cpu(_optimizer_state(networks, optimizer))))
         (folder / "meta.json").write_bytes(files.json_bytes(asdict(meta)))
     for old in checkpoints(root)[:-keep]:
         shutil.rmtree(old)
@@ -63,32 +73,44 @@ def read_meta(folder: Path) -> Meta:
     return Meta(**json.loads((folder / "meta.json").read_bytes()))
 
 
-def restore(folder: Path, network: nn.Module, optimizer: SGD) -> Meta:
-    """Load a verified checkpoint into a network and its optimiser. Raises RunStateError where it is damaged."""
+def restore(folder: Path, networks: Mapping[str, nn.Module], optimizer: Optimizer) -> Meta:
+    """Load a verified checkpoint into networks and their optimiser. Raises RunStateError where it is damaged."""
     files.verify_folder(folder)
-    network.load_state_dict(load_file(folder / "model.safetensors"))
-    momenta = load_file(folder / "optimizer.safetensors")
-    for name, parameter in network.named_parameters():
-        if name in momenta:
-            optimizer.state[parameter]["momentum_buffer"] = momenta[name].to(parameter.device)
+    for name, network in networks.items():
+        network.load_state_dict(load_file(folder / f"{name}.safetensors"))
+    parameters = dict(_named_parameters(networks))
+    for name, tensor in load_file(folder / "optimizer.safetensors").items():
+        name, _, key = name.rpartition("/")
+        # Adam counts its steps on the CPU, wherever the parameters are.
+        optimizer.state[parameters[name]][key] = tensor.to(parameters[name].device) if tensor.dim() else tensor
     return read_meta(folder)
 
 
-def load_network(train_folder: Path, config: Config) -> DeepLabV3Plus:
-    """The trained network of a `train/` folder, float32 on the CPU in evaluation mode. Raises RunStateError."""
+def load_network(train_folder: Path, config: Config) -> SegmentationNetwork:
+    """The network of a `train/` folder that is tested, float32 on the CPU in evaluation mode. Raises RunStateError."""
     newest = checkpoints(train_folder)[-1:]
     if not newest:
         raise RunStateError(f"{train_folder} holds no checkpoint.", remedy="Delete it and run the same command.")
     network = build_network(config.model, read_meta(newest[0]).num_classes, pretrained=False)
-    network.load_state_dict(load_file(newest[0] / "model.safetensors"))
+    network.load_state_dict(load_file(newest[0] / tested_file(config)))
     return network.eval()
 
 
-def _momenta(network: nn.Module, optimizer: SGD) -> dict[str, Tensor]:
-    named = (
-        (name, optimizer.state[parameter].get("momentum_buffer")) for name, parameter in network.named_parameters()
-    )
-    return {name: buffer for name, buffer in named if buffer is not None}
+def tested_file(config: Config) -> str:
+    """Which file of a checkpoint holds the network that is tested, exported, and asks."""
+    return "teacher.safetensors" if config.learner.tested == "teacher" else "model.safetensors"
+
+
+def _optimizer_state(networks: Mapping[str, nn.Module], optimizer: Optimizer) -> dict[str, Tensor]:
+    """What the optimiser remembers of each parameter, by "parameter/what"."""
+    states = ((name, optimizer.state.get(each, {})) for name, each in _named_parameters(networks))
+    return {f"{name}/{key}": value for name, state in states for key, value in state.items() if value is not None}
+
+
+def _named_parameters(networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:
+    """Of the networks that are trained."""
+    for stem, network in networks.items():
+        yield from ((f"{stem}.{name}", each) for name, each in network.named_parameters() if each.requires_grad)
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -87,21 +87,24 @@ class _SharedBatchNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        assert self.momentum is not None and self.running_mean is not None and self.running_var is not None
         x = input.to(torch.promote_types(input.dtype, torch.float32))
         count = x.numel() // x.shape[1] * distributed.get_world_size()
         mean = _sum_over_processes(x.sum(dim=(0, 2, 3))) / count
         # Two passes: the mean of squares less the squared mean loses all digits where a channel hardly varies.
         squares = (x - mean[:, None, None]).square().sum(dim=(0, 2, 3))
         variance = _sum_over_processes(squares) / count
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_(1)
+        if self.track_running_stats:  # see `teacher.frozen_statistics`
+            self._remember(mean.detach(), variance.detach() * (count / (count - 1)))
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
         return (x * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.momentum is not None and self.running_mean is not None and self.running_var is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
 
 
 def gather_batch(fabric: Fabric, tensor: Tensor) -> Tensor:
@@ -150,10 +153,11 @@ def mean_over_processes(fabric: Fabric, tensor: Tensor) -> Tensor:
     return cast(Tensor, fabric.all_reduce(tensor, reduce_op="mean"))
 
 
-def check_divisible(fabric: Fabric, batch: int, what: str) -> None:
-    """Raises ConfigError where a global batch cannot be shared equally."""
-    if batch % fabric.world_size:
+def check_divisible(fabric: Fabric, batch: int, what: str, *, pairs: bool = False) -> None:
+    """Raises ConfigError where a global batch cannot be shared equally, by whole pairs if it must be."""
+    if batch % (fabric.world_size * (2 if pairs else 1)):
+        whole = "in pairs" if pairs else "equally"
         raise ConfigError(
-            f"{what} of {batch} images cannot be shared by {fabric.world_size} processes.",
+            f"{what} of {batch} images cannot be shared {whole} by {fabric.world_size} processes.",
             remedy="Choose batch sizes that the number of processes divides.",
         )

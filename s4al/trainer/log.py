@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
-from torch.optim import SGD
+from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
 from s4al import files
@@ -16,7 +17,6 @@ from s4al.state import Run
 from s4al.trainer.checkpoint import Meta, checkpoints, read_meta, save_checkpoint
 from s4al.watch import Watch
 
-FIGURES = ("loss", "cross_entropy", "reco", "grad_norm")
 _TENSORBOARD_EVERY = 10  # steps
 
 
@@ -45,9 +45,8 @@ class TrainingLog:
                 str(tensorboard_folder(run, cycle)), purge_step=newest[0].step if newest else None
             )
 
-    def add(self, step: int, lr: float, values: list[float]) -> None:
-        """The figures of one step, in the order of `FIGURES`."""
-        figures = dict(zip(FIGURES, values, strict=True))
+    def add(self, step: int, lr: float, figures: dict[str, float]) -> None:
+        """The figures of one step, the loss among them."""
         self._lines.append(json.dumps({"step": step, "lr": lr, **figures}) + "\n")
         now = time.monotonic()
         self._images += self._images_per_step
@@ -60,13 +59,13 @@ class TrainingLog:
                 self._writer.add_scalar(name, value, step)
             self._images, self._window = 0, now
 
-    def checkpoint(self, step: int, network: nn.Module, optimizer: SGD, num_classes: int, keep: int) -> None:
+    def checkpoint(self, step: int, networks: Mapping[str, nn.Module], optimizer: Optimizer) -> None:
         """Commit what has been reached after `step` steps, with the metrics up to there. Raises StorageError."""
         with files.storage_errors(f"writing {self._metrics}"), self._metrics.open("a") as stream:
             stream.writelines(self._lines)
         self._lines.clear()
-        meta = Meta(step, self._steps, num_classes, self._metrics.stat().st_size)
-        save_checkpoint(self._work, network, optimizer, meta, keep=keep)
+        meta = Meta(step, self._steps, len(self._run.class_names), self._metrics.stat().st_size)
+        save_checkpoint(self._work, networks, optimizer, meta, keep=self._run.config.trainer.keep_checkpoints)
         now = time.monotonic()
         self._run.add_seconds(self._cycle, "train", now - self._clock)
         self._clock = now

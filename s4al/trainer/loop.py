@@ -1,8 +1,6 @@
-"""The training of one cycle: labelled loss, pseudo-label loss and ReCo in one step, poly schedule, checkpoints.
+"""The training of one cycle: steps of a learner under a poly schedule, with checkpoints.
 
-Cycle 0 trains on the labelled images alone, every later cycle jointly on labelled and pseudo-labelled ones, each time
-from fresh (ImageNet) weights (paper section 3.1 and Table 1; author code). Cross entropy is one mean over all images of
-the batch, labelled or not: there is no separate weight and no ramp-up.
+Every cycle starts from fresh (ImageNet) weights (S4AL+, section 3.1; author code), and its last weights are tested.
 """
 
 from __future__ import annotations
@@ -12,30 +10,34 @@ import os
 import shutil
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
-from torch.optim import SGD
+from torch.optim import SGD, Adam, Optimizer
+from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from s4al import files
 from s4al.cache import ImageCache
-from s4al.config import Config
+from s4al.config import Config, TrainerConfig
 from s4al.data import Pool
 from s4al.errors import NumericsError
 from s4al.state import Run
 from s4al.trainer import distributed as dist
-from s4al.trainer.batches import Batch, Key, StepBatches, batch_size, load_batches, normalise
+from s4al.trainer.batches import Batch, Key, StepBatches, batch_size, load_batches
 from s4al.trainer.checkpoint import checkpoints, load_network, restore
 from s4al.trainer.evaluation import evaluate
-from s4al.trainer.log import FIGURES, TrainingLog, tensorboard_folder
-from s4al.trainer.losses import cross_entropy, pixel_count
-from s4al.trainer.network import DeepLabV3Plus, build_network
-from s4al.trainer.reco import reco_loss
-from s4al.trainer.targets import Targets, build_targets, open_targets, targets_file
+from s4al.trainer.learner import Setting, Step
+from s4al.trainer.learners import LEARNERS
+from s4al.trainer.log import TrainingLog, tensorboard_folder
+from s4al.trainer.network import SegmentationNetwork
+from s4al.trainer.networks import build_network
+from s4al.trainer.targets import build_targets, open_targets, targets_file
 from s4al.watch import Watch
+
+_ADAM_BETA2 = 0.99  # Grubišić et al.
 
 
 def train_cycle(run: Run, cycle: int, pool: Pool, *, fabric: Fabric, watch: Watch) -> None:
@@ -56,7 +58,7 @@ def train_cycle(run: Run, cycle: int, pool: Pool, *, fabric: Fabric, watch: Watc
             with files.storage_errors(f"preparing cycle {cycle} training"):
                 build_targets(run, cycle, pool)
         fabric.barrier()
-        _Training(run, cycle, pool, work, fabric, watch).run_to_end()
+        Training(run, cycle, pool, work, fabric, watch).run_to_end()
         fabric.barrier()
     finally:
         if first:
@@ -66,136 +68,132 @@ def train_cycle(run: Run, cycle: int, pool: Pool, *, fabric: Fabric, watch: Watc
     fabric.barrier()
 
 
-class _Training:
+class Training:
     """The state of one training in one process."""
 
     def __init__(self, run: Run, cycle: int, pool: Pool, work: Path, fabric: Fabric, watch: Watch) -> None:
         self.run, self.cycle, self.work, self.fabric, self.watch = run, cycle, work, fabric, watch
         self.config = config = run.config
-        targets: Targets = open_targets(run, cycle, pool)
-        joint = len(targets.unlabelled) > 0
-        self.ids = pool.train.ids
-        self.num_classes = len(run.class_names)
-        self.batch = batch_size(config, joint=joint)
-        dist.check_divisible(fabric, self.batch, "A batch")
+        self.targets = open_targets(run, cycle, pool)
+        self.ids, self.num_classes = pool.train.ids, len(run.class_names)
+        self.parts = LEARNERS[config.learner.name].parts(self.targets, config, cycle)
+        for index, part in enumerate(self.parts):
+            what = "A batch" if len(self.parts) == 1 else "A part of a batch"
+            dist.check_divisible(fabric, batch_size([part]), what, pairs=index > 0 and config.learner.mixes)
+        joint = sum(map(len, self.parts)) > 1
         self.epochs, self.per_epoch = schedule(config, cycle, joint=joint)
         self.steps = self.epochs * self.per_epoch
-        share = (fabric.global_rank, fabric.world_size)
-        images = ImageCache.open(run.cache / "train")
-        self.batches = StepBatches(images, targets.labels, targets.labelled, targets.unlabelled, config, cycle, share)
-        self._make_network()
+        self._make_learner()
 
-    def _make_network(self) -> None:
+    def _make_learner(self) -> None:
         trainer, fabric = self.config.trainer, self.fabric
-        torch.manual_seed(Key(self.config.run.seed, self.cycle).network())
-        network = build_network(self.config.model, self.num_classes)
-        if self.config.reco.weight == 0:
-            network.representation_head.requires_grad_(False)
-        self.raw = dist.synchronise_batch_norm(network, fabric).to(memory_format=torch.channels_last)
-        assert isinstance(self.raw, DeepLabV3Plus)
-        self.sgd = SGD(
-            self.raw.parameter_groups(trainer.lr, trainer.head_lr_multiplier),
-            momentum=trainer.momentum,
-            weight_decay=trainer.weight_decay,
-            nesterov=trainer.momentum > 0,
+        self.learner = LEARNERS[self.config.learner.name](
+            Setting(
+                self.config,
+                self.cycle,
+                self.num_classes,
+                self.targets,
+                self.parts,
+                self.per_epoch,
+                fabric,
+                self._build_network,
+            )
         )
-        for group in self.sgd.param_groups:
+        groups = self.learner.parameter_groups(trainer.lr, trainer.head_lr_multiplier)
+        self.plain = _build_optimizer(groups, trainer)
+        for group in self.plain.param_groups:
             group["initial_lr"] = group["lr"]
-        self.network, self.optimizer = fabric.setup(self.raw, self.sgd)
+        student, self.optimizer = fabric.setup(self.learner.trained, self.plain)
+        self.learner.ready(student)
+
+    def _build_network(self, number: int) -> SegmentationNetwork:
+        torch.manual_seed(Key(self.config.run.seed, self.cycle).network(number))
+        network = build_network(self.config.model, self.num_classes)
+        if not LEARNERS[self.config.learner.name].contrastive or self.config.reco.weight == 0:
+            network.representation_head.requires_grad_(False)  # DDP insists on gradients for all that has them
+        network = dist.synchronise_batch_norm(network, self.fabric).to(memory_format=torch.channels_last)
+        assert isinstance(network, SegmentationNetwork)
+        return network
+
+    def open_batches(self, done: int) -> DataLoader[Batch]:
+        share = (self.fabric.global_rank, self.fabric.world_size)
+        images = ImageCache.open(self.run.cache / "train")
+        batches = StepBatches(
+            images, self.targets.labels, self.parts, self.config, self.cycle, share, self.learner.replay
+        )
+        on_gpu = self.fabric.device.type == "cuda"
+        return load_batches(batches, done, self.steps, workers=self._workers(), pin_memory=on_gpu)
 
     def run_to_end(self) -> None:
         done = self._resume()
         if done == self.steps:
             return
-        trainer = self.config.trainer
-        loader = load_batches(
-            self.batches, done, self.steps, workers=self._workers(), pin_memory=self.fabric.device.type == "cuda"
-        )
-        self.raw.train()
+        self.learner.trained.train()
         with ExitStack() as stack:
             log = None
             if self.fabric.is_global_zero:
                 log = stack.enter_context(closing(self._open_log()))
-            for step, batch in enumerate(loader, start=done):
-                values = self._step(step, batch)
+            for step, batch in enumerate(self.open_batches(done), start=done):
+                figures = self.step(step, batch)
                 if log:
-                    log.add(step, self.sgd.param_groups[0]["lr"], values)
+                    log.add(step, self.plain.param_groups[0]["lr"], figures)
                 stop = self._anyone_stops()
-                due = stop or (step + 1) % trainer.checkpoint_every == 0 or step + 1 == self.steps
+                due = stop or (step + 1) % self.config.trainer.checkpoint_every == 0 or step + 1 == self.steps
                 if log and due:
-                    log.checkpoint(step + 1, self.raw, self.sgd, self.num_classes, trainer.keep_checkpoints)
+                    log.checkpoint(step + 1, self.learner.networks(), self.plain)
                 if due:
                     self.fabric.barrier()
                 if stop:
                     self.watch.stop_here()
 
     def _open_log(self) -> TrainingLog:
-        return TrainingLog(self.run, self.cycle, self.work, self.watch, steps=self.steps, images_per_step=self.batch)
+        images = batch_size(self.parts)
+        return TrainingLog(self.run, self.cycle, self.work, self.watch, steps=self.steps, images_per_step=images)
 
     def _resume(self) -> int:
         newest = checkpoints(self.work)[-1:]
         if not newest:
             return 0
-        meta = restore(newest[0], self.raw, self.sgd)
+        meta = restore(newest[0], self.learner.networks(), self.plain)
         if meta.steps != self.steps:  # the number of cycles was changed, and with it the length of the last one
             if self.fabric.is_global_zero:
                 shutil.rmtree(newest[0])
             self.fabric.barrier()
-            self._make_network()
+            self._make_learner()
             return 0
         self.watch.note(f"Cycle {self.cycle}: training resumed from step {meta.step:,} of {self.steps:,}.")
         return meta.step
 
-    def _step(self, step: int, batch: Batch) -> list[float]:
-        """One optimiser step; returns the figures of `FIGURES`, means over the processes."""
-        config, fabric = self.config, self.fabric
-        key = Key(config.run.seed, self.cycle, step)
-        self._set_learning_rate(step)
-        image_BCHW = normalise(batch["image"].to(fabric.device, non_blocking=True))
-        label_BHW = batch["label"].to(fabric.device, non_blocking=True).long()
+    def step(self, number: int, batch: Batch) -> dict[str, float]:
+        """One optimiser step; returns its figures, means over the processes."""
+        fabric = self.fabric
+        key = Key(self.config.run.seed, self.cycle, number)
+        step = Step(number, number // self.per_epoch, number / self.steps, key)
+        self._set_learning_rate(step.epoch)
         torch.manual_seed(key.noise(fabric.global_rank))
         self.optimizer.zero_grad()
-        if config.reco.weight > 0:
-            logits_BChw, representation_BDhw = self.network(image_BCHW, with_representation=True)
-            contrast = self._contrast(logits_BChw, representation_BDhw, label_BHW, key)
-        else:
-            logits_BChw = self.network(image_BCHW)
-            contrast = torch.zeros((), device=fabric.device)
-        reduction = config.trainer.ce_reduction
-        supervision = cross_entropy(
-            logits_BChw,
-            label_BHW,
-            reduction=reduction,
-            align_corners=self.config.model.align_corners,
-            normaliser=dist.mean_over_processes(fabric, pixel_count(label_BHW, reduction)),
-        )
-        loss = supervision + config.reco.weight * contrast
-        fabric.backward(loss)
-        gradients = [parameter.grad for parameter in self.raw.parameters() if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        figures = torch.stack([loss.detach(), supervision.detach(), contrast.detach(), norm])
+        losses = self.learner.losses(batch, step)
+        fabric.backward(losses.total)
+        gradients = [each.grad for each in self.learner.trained.parameters() if each.grad is not None]
+        names = ("loss", *self.learner.figures, "grad_norm")
+        terms = [losses.terms[name].detach() for name in self.learner.figures]
+        figures = torch.stack([losses.total.detach(), *terms, torch.nn.utils.get_total_norm(gradients)])
         # The only wait for the device in a step, and all kernels up to here are already queued.
-        values = dist.mean_over_processes(fabric, figures).tolist()
-        if not all(map(math.isfinite, values)):
-            raise self._not_finite(step, values, batch)
+        values = dict(zip(names, dist.mean_over_processes(fabric, figures).tolist(), strict=True))
+        if not all(map(math.isfinite, values.values())):
+            raise self._not_finite(number, values, batch)
         self.optimizer.step()
+        self.learner.after_step(step)
         return values
 
-    def _contrast(self, logits_BChw: Tensor, representation_BDhw: Tensor, label_BHW: Tensor, key: Key) -> Tensor:
-        """ReCo over the pixels of all processes; each computes the same value, so the mean of gradients is right."""
-        gather = dist.gather_batch
-        generator = torch.Generator(self.fabric.device).manual_seed(key.contrast())
-        return reco_loss(
-            gather(self.fabric, representation_BDhw),
-            gather(self.fabric, label_BHW),
-            gather(self.fabric, logits_BChw.detach().float().softmax(dim=1)),
-            config=self.config.reco,
-            generator=generator,
+    def _set_learning_rate(self, epoch: int) -> None:
+        trainer = self.config.trainer
+        factor = (
+            quarter_cosine(epoch, self.epochs)
+            if trainer.schedule == "cosine"
+            else poly(epoch, self.epochs, trainer.poly_power)
         )
-
-    def _set_learning_rate(self, step: int) -> None:
-        factor = poly(step // self.per_epoch, self.epochs, self.config.trainer.poly_power)
-        for group in self.sgd.param_groups:
+        for group in self.plain.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
     def _anyone_stops(self) -> bool:
@@ -214,10 +212,8 @@ class _Training:
             return chosen
         return min(8, (os.cpu_count() or 1) - 1) if self.fabric.device.type == "cuda" else 0
 
-    def _not_finite(self, step: int, values: list[float], batch: Batch) -> NumericsError:
-        broken = [
-            name.replace("_", " ") for name, value in zip(FIGURES, values, strict=True) if not math.isfinite(value)
-        ]
+    def _not_finite(self, step: int, values: dict[str, float], batch: Batch) -> NumericsError:
+        broken = [name.replace("_", " ") for name, value in values.items() if not math.isfinite(value)]
         images = ", ".join(self.ids[row] for row in batch["rows"])
         safe = max((int(folder.name.removeprefix("step-")) for folder in checkpoints(self.work)), default=0)
         return NumericsError(
@@ -255,9 +251,21 @@ def _finish(run: Run, cycle: int, work: Path, device: torch.device, watch: Watch
             writer.add_scalar(f"iou/{name}", value, step)
 
 
+def _build_optimizer(groups: list[dict[str, Any]], trainer: TrainerConfig) -> Optimizer:
+    if trainer.optimizer == "adam":
+        return Adam(groups, betas=(trainer.momentum, _ADAM_BETA2), weight_decay=trainer.weight_decay)
+    nesterov = trainer.momentum > 0
+    return SGD(groups, momentum=trainer.momentum, weight_decay=trainer.weight_decay, nesterov=nesterov)
+
+
 def poly(epoch: int, epochs: int, power: float) -> float:
     """Factor of the learning rate in an epoch, (1 - epoch / epochs) ** power; stepped by epoch (author code)."""
     return (1.0 - epoch / epochs) ** power
+
+
+def quarter_cosine(epoch: int, epochs: int) -> float:
+    """cos(pi epoch / (2 epochs)), of Grubišić et al."""
+    return math.cos(math.pi * epoch / (2 * epochs))
 
 
 def schedule(config: Config, cycle: int, *, joint: bool) -> tuple[int, int]:

@@ -35,13 +35,33 @@ def cross_entropy(
     -------
     float32 scalar; exactly 0 with zero gradient where no pixel is labelled.
     """
-    logits_BCHW = F.interpolate(logits_BChw.float(), label_BHW.shape[-2:], mode="bilinear", align_corners=align_corners)
+    total = cross_entropy_map(upsample(logits_BChw, label_BHW, align_corners=align_corners), label_BHW).sum()
+    return total / (pixel_count(label_BHW, reduction) if normaliser is None else normaliser)
+
+
+def upsample(logits_BChw: Tensor, like_BHW: Tensor, *, align_corners: bool) -> Tensor:
+    """Bilinear, to the size of a map of pixels; float32."""
+    return F.interpolate(logits_BChw.float(), like_BHW.shape[-2:], mode="bilinear", align_corners=align_corners)
+
+
+def cross_entropy_map(logits_BCHW: Tensor, label_BHW: Tensor) -> Tensor:
+    """float32 (B, H, W): the cross entropy of each pixel, exactly 0 where it is not labelled."""
     valid_BHW = label_BHW != IGNORE
     class_B1HW = torch.where(valid_BHW, label_BHW, 0).unsqueeze(1)
     # Unlike torch's own 2-D cross entropy, log-softmax and gather are deterministic on CUDA, and quicker on the CPU.
     log_likelihood_BHW = F.log_softmax(logits_BCHW, dim=1).gather(1, class_B1HW).squeeze(1)
-    total = -torch.where(valid_BHW, log_likelihood_BHW, 0.0).sum()
-    return total / (pixel_count(label_BHW, reduction) if normaliser is None else normaliser)
+    return torch.where(valid_BHW, -log_likelihood_BHW, 0.0)
+
+
+def divergence_map(target_BCHW: Tensor, logits_BCHW: Tensor) -> Tensor:
+    """float32 (B, H, W): KL(target || softmax(logits)) of each pixel; its cross entropy less the target's entropy."""
+    log_probability_BCHW = F.log_softmax(logits_BCHW.float(), dim=1)
+    return (torch.xlogy(target_BCHW, target_BCHW) - target_BCHW * log_probability_BCHW).sum(dim=1)
+
+
+def mean_where(map_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
+    """The mean of a map over the pixels of a bool mask; 0 with zero gradient where there are none."""
+    return torch.where(mask_BHW, map_BHW, 0.0).sum() / mask_BHW.sum().clamp(min=1)
 
 
 def pixel_count(label_BHW: Tensor, reduction: Literal["all", "valid"]) -> Tensor:

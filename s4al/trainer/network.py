@@ -1,10 +1,11 @@
-"""DeepLabv3+ with a representation head, the network of S4AL+ (arXiv 2210.08403, section 4).
+"""Segmentation networks with a representation head; DeepLabv3+ is that of S4AL+ (arXiv 2210.08403, section 4).
 
-Shape suffixes: B batch, C classes, D representation channels, H W image size, h w size at stride 4.
+Shape suffixes: B batch, C classes, D representation channels, H W image size, h w size at the network's stride.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Literal, overload
 
 import torch
@@ -12,9 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
-from s4al.config import ModelConfig
-from s4al.trainer.backbones import Backbone, build_backbone
-from s4al.trainer.weights import load_backbone_weights
+from s4al.trainer.backbones import Backbone
 
 # Of RGB on the scale 0..1: the statistics torchvision's backbones were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -24,23 +23,29 @@ _CHANNELS = 256  # of the ASPP and of both heads
 _LOW_LEVEL_CHANNELS = 48
 
 
-class DeepLabV3Plus(nn.Module):
-    """Class logits, and on request pixel representations, at stride 4.
+class SegmentationNetwork(nn.Module, ABC):
+    """Class logits, and on request pixel representations, at a stride of the image.
 
-    `align_corners` holds for every resize between the stride-4 grid and others: here in the decoder, and in whoever
-    brings the logits to full size. The default is False; the published code uses True.
+    Attributes
+    ----------
+    stride : of the logits, in pixels of the image; their height and width are the image's divided by it, rounded up.
+    align_corners : of every resize between the logits' grid and others: here, and in whoever brings the logits to full
+        size. The default is False; the published code uses True.
+    backbone : the pretrained part.
     """
 
-    def __init__(
-        self, backbone: Backbone, *, num_classes: int, representation_dim: int, dropout: float, align_corners: bool
-    ) -> None:
+    stride: int
+    backbone: nn.Module
+    class_head: nn.Module
+    representation_head: nn.Module
+
+    def __init__(self, *, align_corners: bool) -> None:
         super().__init__()
         self.align_corners = align_corners
-        self.backbone = backbone
-        self.aspp = _build_aspp(backbone.high_channels, backbone.atrous_rates, dropout)
-        self.low_level = nn.Sequential(*_conv_bn_relu(backbone.low_channels, _LOW_LEVEL_CHANNELS, kernel_size=1))
-        self.class_head = _build_head(num_classes)
-        self.representation_head = _build_head(representation_dim)
+
+    @abstractmethod
+    def features(self, image_BCHW: Tensor) -> Tensor:
+        """What both heads see, at the stride of the logits."""
 
     @overload
     def forward(self, image_BCHW: Tensor, with_representation: Literal[False] = False) -> Tensor: ...
@@ -58,9 +63,7 @@ class DeepLabV3Plus(nn.Module):
         -------
         logits_BChw, or `(logits_BChw, representation_BDhw)`; the representations are not normalised.
         """
-        low, high = self.backbone(image_BCHW)
-        context = F.interpolate(self.aspp(high), low.shape[-2:], mode="bilinear", align_corners=self.align_corners)
-        features = torch.cat([context, self.low_level(low)], dim=1)
+        features = self.features(image_BCHW)
         logits_BChw = self.class_head(features)
         if not with_representation:
             return logits_BChw
@@ -73,6 +76,71 @@ class DeepLabV3Plus(nn.Module):
             {"params": list(self.backbone.parameters()), "lr": lr},
             {"params": new, "lr": lr * head_multiplier},
         ]
+
+    def resize(self, x: Tensor, like: Tensor) -> Tensor:
+        return F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=self.align_corners)
+
+
+class DeepLabV3Plus(SegmentationNetwork):
+    """The network of S4AL+: ASPP and low-level features, one 3x3 convolution in each head, at stride 4."""
+
+    stride = 4
+
+    def __init__(
+        self, backbone: Backbone, *, num_classes: int, representation_dim: int, dropout: float, align_corners: bool
+    ) -> None:
+        super().__init__(align_corners=align_corners)
+        self.backbone = backbone
+        self.aspp = _build_aspp(backbone.high_channels, backbone.atrous_rates, dropout)
+        self.low_level = nn.Sequential(*_conv_bn_relu(backbone.low_channels, _LOW_LEVEL_CHANNELS, kernel_size=1))
+        self.class_head = build_head(_CHANNELS + _LOW_LEVEL_CHANNELS, num_classes)
+        self.representation_head = build_head(_CHANNELS + _LOW_LEVEL_CHANNELS, representation_dim)
+
+    def features(self, image_BCHW: Tensor) -> Tensor:
+        low, high = self.backbone(image_BCHW)
+        return torch.cat([self.resize(self.aspp(high), low), self.low_level(low)], dim=1)
+
+
+class DeepLabV3(SegmentationNetwork):
+    """ASPP and a head of one 3x3 convolution, at the stride of the backbone (Chen et al. 2017)."""
+
+    def __init__(
+        self, backbone: Backbone, *, num_classes: int, representation_dim: int, dropout: float, align_corners: bool
+    ) -> None:
+        super().__init__(align_corners=align_corners)
+        self.backbone, self.stride = backbone, backbone.high_stride
+        self.aspp = _build_aspp(backbone.high_channels, backbone.atrous_rates, dropout)
+        self.class_head = build_head(_CHANNELS, num_classes)
+        self.representation_head = build_head(_CHANNELS, representation_dim)
+
+    def features(self, image_BCHW: Tensor) -> Tensor:
+        return self.aspp(self.backbone(image_BCHW)[1])
+
+
+class DeepLabV2(SegmentationNetwork):
+    """Four dilated 3x3 classifiers whose logits are summed, at the stride of the backbone (Chen et al. 2016)."""
+
+    def __init__(
+        self, backbone: Backbone, *, num_classes: int, representation_dim: int, dropout: float, align_corners: bool
+    ) -> None:
+        super().__init__(align_corners=align_corners)
+        self.backbone, self.stride = backbone, backbone.high_stride
+        self.dropout = nn.Dropout(dropout)
+        self.class_head = _SummedClassifiers(backbone.high_channels, num_classes)
+        self.representation_head = build_head(backbone.high_channels, representation_dim)
+
+    def features(self, image_BCHW: Tensor) -> Tensor:
+        return self.dropout(self.backbone(image_BCHW)[1])
+
+
+class _SummedClassifiers(nn.ModuleList):
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, num_classes, 3, padding=rate, dilation=rate) for rate in (6, 12, 18, 24)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.stack([classifier(features) for classifier in self]).sum(dim=0)
 
 
 class _ImagePooling(nn.Sequential):
@@ -97,10 +165,10 @@ def _build_aspp(in_channels: int, atrous_rates: tuple[int, int, int], dropout: f
     return aspp
 
 
-def _build_head(out_channels: int) -> nn.Sequential:
+def build_head(in_channels: int, out_channels: int) -> nn.Sequential:
     """3x3 convolution, then 1x1 (one 3x3, not the two of the original DeepLabv3+)."""
     return nn.Sequential(
-        *_conv_bn_relu(_CHANNELS + _LOW_LEVEL_CHANNELS, _CHANNELS, kernel_size=3),
+        *_conv_bn_relu(in_channels, _CHANNELS, kernel_size=3),
         nn.Conv2d(_CHANNELS, out_channels, 1),
     )
 
@@ -108,27 +176,3 @@ def _build_head(out_channels: int) -> nn.Sequential:
 def _conv_bn_relu(in_channels: int, out_channels: int, kernel_size: int) -> list[nn.Module]:
     convolution = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
     return [convolution, nn.BatchNorm2d(out_channels), nn.ReLU()]
-
-
-def build_network(model: ModelConfig, num_classes: int, *, pretrained: bool = True) -> DeepLabV3Plus:
-    """The network of a configuration; layers without pretrained weights are initialised from torch's global generator.
-
-    Parameters
-    ----------
-    num_classes : number of classes, ignore not counted.
-    pretrained : load the backbone weights that `model.weights` names. False where a checkpoint is loaded anyway.
-
-    Raises
-    ------
-    DataError : the weights cannot be fetched, read, or do not fit.
-    """
-    backbone = build_backbone(model.backbone, drop_path=model.drop_path)
-    if pretrained:
-        load_backbone_weights(backbone, model.backbone, model.weights)
-    return DeepLabV3Plus(
-        backbone,
-        num_classes=num_classes,
-        representation_dim=model.representation_dim,
-        dropout=model.dropout,
-        align_corners=model.align_corners,
-    )

@@ -23,11 +23,20 @@ from s4al.state import NOT_LABELLED, LabelledRegion, Run
 
 @dataclass(frozen=True)
 class Targets:
-    """labels : uint8 (N, H, W), rows as in the training cache; labelled, unlabelled : the rows to draw from."""
+    """What there is to learn from.
+
+    Attributes
+    ----------
+    labels : uint8 (N, H, W), rows as in the training cache.
+    labelled : rows of the images that are labelled as a whole.
+    asked : rows of those of which regions are.
+    rest : rows of all that are not in `labelled`.
+    """
 
     labels: NDArray[np.uint8]
     labelled: list[int]
-    unlabelled: list[int]
+    asked: list[int]
+    rest: list[int]
 
 
 def targets_file(run: Run, cycle: int) -> Path:
@@ -36,29 +45,31 @@ def targets_file(run: Run, cycle: int) -> Path:
 
 
 def open_targets(run: Run, cycle: int, pool: Pool) -> Targets:
-    """Map what `build_targets` wrote; nothing is held in memory.
-
-    Images that are wholly labelled are the labelled stream. All others are the unlabelled one, queried regions included
-    (author code), except in cycle 0, where there are no pseudo-labels yet.
-    """
-    whole = {region.image for region in run.labelled_regions(cycle) if region.region < 0}
-    ids = pool.train.ids
+    """Map what `build_targets` wrote; nothing is held in memory."""
+    regions = run.labelled_regions(cycle)
+    whole = {region.image for region in regions if region.region < 0}
+    asked = {region.image for region in regions} - whole
+    rows = list(enumerate(pool.train.ids))
     return Targets(
         labels=np.load(targets_file(run, cycle), mmap_mode="r"),
-        labelled=[row for row, image in enumerate(ids) if image in whole],
-        unlabelled=[row for row, image in enumerate(ids) if image not in whole] if cycle > 0 else [],
+        labelled=[row for row, image in rows if image in whole],
+        asked=[row for row, image in rows if image in asked],
+        rest=[row for row, image in rows if image not in whole],
     )
 
 
 def build_targets(run: Run, cycle: int, pool: Pool) -> None:
-    """Write the labels of every usable training image at the network's size. Raises RunStateError, StorageError."""
+    """Write the labels of every usable training image at the network's size. Raises RunStateError, StorageError.
+
+    S4AL+ alone learns from stored pseudo-labels, those of the cycle before.
+    """
     by_image: dict[str, list[LabelledRegion]] = defaultdict(list)
     for region in run.labelled_regions(cycle):
         by_image[region.image].append(region)
     data, train = run.config.data, pool.train
     shape = (len(train), data.height, data.width)
     labels = npy_format.open_memmap(targets_file(run, cycle), mode="w+", dtype=np.uint8, shape=shape)
-    pseudo = _PseudoRows(run, cycle - 1) if cycle > 0 else None
+    pseudo = _PseudoRows(run, cycle - 1) if run.config.learner.name == "s4al-plus" and cycle > 0 else None
     for row, (image, height, width) in enumerate(zip(train.ids, train.heights, train.widths, strict=True)):
         labels[row] = pseudo.read(image) if pseudo else NOT_LABELLED
         if image in by_image:

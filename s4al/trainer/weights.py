@@ -12,13 +12,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import MobileNet_V2_Weights, ResNet50_Weights, ResNet101_Weights
+from torchvision.models import MobileNet_V2_Weights, ResNet18_Weights, ResNet50_Weights, ResNet101_Weights
 
 from s4al.errors import DataError
 
 # The first edition of each: what the published results started from.
 _IMAGENET = {
     "mobilenet_v2": MobileNet_V2_Weights.IMAGENET1K_V1,
+    "resnet18": ResNet18_Weights.IMAGENET1K_V1,
     "resnet50": ResNet50_Weights.IMAGENET1K_V1,
     "resnet101": ResNet101_Weights.IMAGENET1K_V1,
 }
@@ -41,16 +42,29 @@ def load_backbone_weights(backbone: nn.Module, name: str, weights: str) -> None:
     DataError : no connection and no cached file, a pickle file, an unreadable file, keys or shapes that do not fit, or
         values that are not finite.
     """
-    if weights == "none":
-        return
-    state = _fetch_imagenet(name) if weights == "imagenet" else _read_safetensors(Path(weights))
-    source = f"torchvision's {name} weights" if weights == "imagenet" else weights
+    if weights == "imagenet":
+        _load(backbone, _fetch_imagenet(name), f"torchvision's {name} weights")
+    elif weights != "none":
+        load_weights_file(backbone, weights)
+
+
+def load_weights_file(backbone: nn.Module, file: str) -> None:
+    """Overwrite the parameters and buffers of any backbone by those of a .safetensors file. Raises DataError."""
+    _load(backbone, _read_safetensors(Path(file)), file)
+
+
+def _load(backbone: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     state = {key: value for key, value in state.items() if not key.startswith(_CLASSIFIER_PREFIXES)}
     _check_fit(backbone.state_dict(), state, source)
     backbone.load_state_dict(state, strict=False)  # `num_batches_tracked`, which old files lack, may stay
 
 
 def _fetch_imagenet(name: str) -> Mapping[str, Tensor]:
+    if name not in _IMAGENET:
+        raise DataError(
+            f"torchvision has no ImageNet weights of {name}.",
+            remedy="Set model.weights to a .safetensors file, or to none.",
+        )
     weights = _IMAGENET[name]
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     remedy = f"Fetch {weights.url} to {cached}, or set model.weights to a .safetensors file, or to none."

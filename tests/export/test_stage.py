@@ -17,7 +17,7 @@ from s4al.scorer import score_cycle
 from s4al.scorer.model_card import read_model
 from s4al.state import Run
 from s4al.trainer.checkpoint import Meta, save_checkpoint
-from s4al.trainer.network import build_network
+from s4al.trainer.networks import build_network
 from s4al.watch import Watch
 from tests.small_models import small_model
 from tests.tiny import labelled_run
@@ -36,7 +36,7 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network.class_head[-1].weight *= 20  # logits as far apart as those of a trained network
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     with run.commit(0, "train") as folder:
-        save_checkpoint(folder, network, optimizer, Meta(6, 6, len(run.class_names), 0), keep=1)
+        save_checkpoint(folder, {"model": network}, optimizer, Meta(6, 6, len(run.class_names), 0), keep=1)
     return run.root
 
 

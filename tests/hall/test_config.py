@@ -5,11 +5,12 @@ import tomllib
 import pytest
 
 from s4al import config
-from s4al.config import Config
+from s4al.config import LEARNERS, Config
 from s4al.errors import ConfigError
+from s4al.presets import PRESETS
 
 
-@pytest.mark.parametrize("preset", [None, *config.PRESETS])
+@pytest.mark.parametrize("preset", [None, *PRESETS])
 def test_a_dump_reads_back_equal(preset, tmp_path):
     resolved = config.resolve(preset)
     file = tmp_path / "run.toml"
@@ -99,3 +100,40 @@ def test_the_papers_numbers():
         reco = preset.reco
         assert (reco.num_queries, reco.num_negatives, reco.temperature, reco.strong_threshold) == (128, 256, 0.5, 0.95)
     assert (camvid.run.cycles, city.run.cycles) == (2, 5)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_learner_has_its_own_defaults_and_reads_back_equal(name, tmp_path):
+    resolved = config.resolve("camvid", overrides=[f"learner.name={name}"])
+    assert {key: getattr(resolved.learner, key) for key in LEARNERS[name]} == LEARNERS[name]
+    file = tmp_path / "run.toml"
+    file.write_text(config.dump(resolved))
+    assert config.load(file) == resolved
+
+
+def test_a_setting_of_another_learner_is_refused_and_says_whose_it_is():
+    with pytest.raises(ConfigError, match="the learner cps has no setting temperature; it is one of uda"):
+        config.resolve(overrides=["learner.name=cps", "learner.temperature=0.3"])
+
+
+def test_another_learner_than_the_presets_starts_from_its_own_defaults():
+    other = config.resolve("cityscapes-s4al", overrides=["learner.name=cps"])
+    assert other.learner == config.resolve(overrides=["learner.name=cps"]).learner
+    kept = config.resolve("cityscapes-s4al", overrides=["learner.name=s4al", "learner.decay=0.9"])
+    assert (kept.learner.replay_size, kept.learner.decay) == (500, 0.9)
+    supervised = config.set_values(other, ["learner.name=supervised"])
+    assert supervised.learner == config.resolve(overrides=["learner.name=supervised"]).learner
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["learner.name=cutmix", "trainer.batch_unlabelled=3"], "must be even, not 3"),
+        (["learner.name=cps", "trainer.batch_unlabelled=1"], "must be even, not 1, or learner.mix none"),
+        (["learner.name=phtps", "learner.variant=2w-p1"], "learner.teacher=simple"),
+        (["learner.name=s4al", "learner.balance=published"], "not for scenes; set learner.balance=labelled"),
+    ],
+)
+def test_learners_that_cannot_work_are_refused_with_what_to_change(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        config.resolve(overrides=overrides)

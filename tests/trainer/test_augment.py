@@ -115,6 +115,16 @@ def test_other_sizes_than_the_crop(pair: Pair) -> None:
     assert (run_weak(single, set_(scale_min=0.5, scale_max=0.5), height=3, width=3)[1] != 255).sum() == 1
 
 
+def test_padding_may_be_the_mirrored_image_and_is_ignored_all_the_same(pair: Pair) -> None:
+    half = set_(scale_min=0.5, scale_max=0.5)
+    black, label = run_weak(pair, half)
+    rng = np.random.default_rng(0)
+    mirrored, same = weak(*pair, rng=rng, config=half, height=90, width=120, reflect=True)
+    assert np.array_equal(label, same) and np.array_equal(mirrored[22:67, 30:90], black[22:67, 30:90])
+    assert np.array_equal(mirrored[22:67, 29], mirrored[22:67, 30]) and np.array_equal(mirrored[21], mirrored[22])
+    assert np.array_equal(mirrored[22:67, 90:], mirrored[22:67, 89:59:-1])
+
+
 # -- strong ------------------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from s4al.cache import ImageCache
-from s4al.trainer.batches import Key, StepBatches, batch_size, load_batches, normalise
+from s4al.trainer.batches import Key, StepBatches, Stream, batch_size, load_batches, normalise
 from s4al.trainer.targets import build_targets, open_targets, targets_file
 from tests.tiny import labelled_run
 
@@ -17,10 +17,11 @@ def tiny(tmp_path_factory):
     return run, pool, open_targets(run, 0, pool), ImageCache.open(run.cache / "train")
 
 
-def make(tiny, cycle=1, share=(0, 1)):
-    run, pool, targets, images = tiny
-    unlabelled = [row for row in range(len(pool.train)) if row not in targets.labelled] if cycle else []
-    return StepBatches(images, targets.labels, targets.labelled, unlabelled, run.config, cycle, share)
+def make(tiny, cycle=1, share=(0, 1), apart=False):
+    run, _, targets, images = tiny
+    labelled, unlabelled = Stream(targets.labelled, 2), Stream(targets.rest, 2, strong=True)
+    parts = [[labelled], [unlabelled]] if apart else [[labelled, unlabelled] if cycle else [labelled]]
+    return StepBatches(images, targets.labels, parts, run.config, cycle, share)
 
 
 def test_a_step_is_a_pure_function_of_its_number(tiny):
@@ -45,6 +46,27 @@ def test_two_processes_share_the_batch_of_one(tiny):
     assert torch.equal(whole["image"], torch.cat([half["image"] for half in halves]))
 
 
+def test_parts_are_shared_out_each_for_itself(tiny):
+    whole, halves = make(tiny, apart=True)[3], [make(tiny, share=(rank, 2), apart=True)[3] for rank in (0, 1)]
+    assert whole["rows"] == make(tiny)[3]["rows"] and whole["counts"] == [2, 2]
+    assert [half["rows"] for half in halves] == [whole["rows"][rank::2] for rank in (0, 1)]
+    assert all(half["counts"] == [1, 1] for half in halves)
+    assert torch.equal(whole["image"][1::2], halves[1]["image"])
+
+
+def test_hidden_labels_are_not_seen_and_replayed_images_are_a_part_of_their_own(tiny):
+    class TwoOfTheSame:
+        def draw(self, step):
+            return [step, step]
+
+    run, _, targets, images = tiny
+    stream = Stream(targets.labelled, 2, hidden=frozenset(targets.labelled))
+    batches = StepBatches(images, targets.labels, [[stream]], run.config, 1, replay=TwoOfTheSame())  # type: ignore
+    batch = batches[5]
+    assert batch["counts"] == [2, 2] and batch["rows"][2:] == [5, 5]
+    assert (batch["label"][:2] == 255).all()
+
+
 def test_unlabelled_images_without_pseudo_labels_are_all_ignore(tiny):
     label = make(tiny)[0]["label"]
     assert (label[2:] == 255).all() and (label[:2] != 255).any()
@@ -58,13 +80,13 @@ def test_worker_processes_change_nothing(tiny):
 
 
 def test_batch_sizes(tiny):
-    config = tiny[0].config
-    assert (batch_size(config, joint=False), batch_size(config, joint=True)) == (2, 4)
+    assert batch_size([[Stream([0], 2)]]) == 2
+    assert batch_size([[Stream([0], 2), Stream([1], 3)], [Stream([2], 1)]]) == 6
 
 
 def test_keys_of_different_purposes_differ():
     key = Key(1, 2, 3)
-    seeds = [key.network(), key.noise(0), key.noise(1), key.contrast(), Key(1, 2, 4).noise(0)]
+    seeds = [key.network(), key.network(1), key.noise(0), key.noise(1), key.contrast(), Key(1, 2, 4).noise(0)]
     assert len(set(seeds)) == len(seeds)
     assert key.draw().integers(2**63) != key.augment(0).integers(2**63)
 

@@ -9,13 +9,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from s4al.errors import ConfigError
-from s4al.trainer.distributed import launch_fabric
+from s4al.trainer.distributed import check_divisible, launch_fabric
 from tests.tiny import TINY
 
 # Dropout draws its masks a process at a time; everything else must agree.
@@ -30,14 +31,14 @@ EQUAL = (
 )
 
 
-def train(root: Path, processes: int) -> subprocess.CompletedProcess[str]:
+def train(root: Path, processes: int, *overrides: str) -> subprocess.CompletedProcess[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", str(port)]
     command = [sys.executable, *(launcher if processes > 1 else []), "-m", "s4al", "train", str(root)]
     return subprocess.run(
-        [*command, "--preset", "demo", "--device", "cpu", "--json", *EQUAL],
+        [*command, "--preset", "demo", "--device", "cpu", "--json", *EQUAL, *overrides],
         capture_output=True,
         text=True,
         timeout=280,
@@ -64,6 +65,23 @@ def test_two_processes_have_the_losses_of_one(tmp_path):
         assert name == "grad_norm" or two[name] == pytest.approx(values, rel=2e-3), name
     answer = json.loads(done[2].stdout)  # exactly one object, from rank 0
     assert len(answer["cycles"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_learner_with_a_teacher_and_several_forward_passes_trains_in_two_processes(tmp_path):
+    done = train(tmp_path / "run", 2, "learner.name=s4al", "trainer.batch_unlabelled=4")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "run/cycles/000/train/metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 6 and all(row["grad_norm"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize(("batch", "pairs", "message"), [(3, False, "equally by 2"), (2, True, "in pairs by 2")])
+def test_batches_that_cannot_be_shared_are_refused(batch, pairs, message):
+    two = SimpleNamespace(world_size=2)
+    check_divisible(two, 4, "A batch", pairs=pairs)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=f"A batch of {batch} images cannot be shared {message} processes"):
+        check_divisible(two, batch, "A batch", pairs=pairs)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:x", "cpu:one"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 
@@ -8,10 +9,10 @@ import torch
 
 from s4al import files
 from s4al.errors import NumericsError
-from s4al.trainer import loop, train_cycle
+from s4al.trainer import learner, loop, supervised, train_cycle
 from s4al.trainer.checkpoint import checkpoints, load_network
 from s4al.trainer.distributed import launch_fabric
-from s4al.trainer.loop import poly, schedule
+from s4al.trainer.loop import poly, quarter_cosine, schedule
 from s4al.watch import Interrupted, Watch
 from tests.tiny import digests, labelled_run, tiny_config
 
@@ -35,6 +36,10 @@ class StopAfter(Watch):
 
 def test_poly_schedule_by_hand():
     assert [round(poly(epoch, 4, 0.9), 6) for epoch in range(4)] == [1.0, 0.77189, 0.535887, 0.287175]
+
+
+def test_quarter_cosine_by_hand():
+    assert [round(quarter_cosine(epoch, 4), 6) for epoch in range(4)] == [1.0, 0.92388, 0.707107, 0.382683]
 
 
 def test_schedule_of_the_papers_table():
@@ -65,6 +70,19 @@ def test_a_stopped_training_continues_to_the_same_bytes(tmp_path, fabric):
     assert not network.training and network(torch.zeros(1, 3, 48, 64)).shape[2:] == (12, 16)
 
 
+def test_adam_continues_to_the_same_bytes_under_its_cosine(tmp_path, fabric):
+    adam = ("trainer.optimizer=adam", "trainer.schedule=cosine", "trainer.lr=0.001", "trainer.head_lr_multiplier=4")
+    straight, pool, _ = labelled_run(tmp_path / "a", *adam)
+    train_cycle(straight, 0, pool, fabric=fabric, watch=Watch())
+    stopped, pool, _ = labelled_run(tmp_path / "b", *adam)
+    with pytest.raises(Interrupted):
+        train_cycle(stopped, 0, pool, fabric=fabric, watch=StopAfter(3))
+    train_cycle(stopped, 0, pool, fabric=fabric, watch=Watch())
+    assert digests(straight.root) == digests(stopped.root)
+    lines = [json.loads(line) for line in (straight.stage(0, "train") / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["lr"] == 0.001 and lines[3]["lr"] == pytest.approx(0.001 * 0.5**0.5)
+
+
 def test_training_lowers_the_loss(tmp_path, fabric):
     run, pool, _ = labelled_run(tmp_path / "run", "trainer.iterations_per_epoch=15", "reco.weight=0")
     train_cycle(run, 0, pool, fabric=fabric, watch=Watch())
@@ -72,17 +90,19 @@ def test_training_lowers_the_loss(tmp_path, fabric):
     assert sum(losses[-5:]) / 5 < 0.8 * sum(losses[:5]) / 5
 
 
-@pytest.mark.parametrize("broken", ["cross_entropy", "reco_loss"])
-def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_images(tmp_path, fabric, monkeypatch, broken):
+@pytest.mark.parametrize(("module", "broken"), [(learner, "cross_entropy"), (supervised, "reco_loss")])
+def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_images(
+    tmp_path, fabric, monkeypatch, module, broken
+):
     run, pool, _ = labelled_run(tmp_path / "run")
-    real, calls = getattr(loop, broken), []
+    real, calls = getattr(module, broken), []
 
     def fails_on_the_fourth(*args, **kwargs):
         calls.append(0)
         value = real(*args, **kwargs)
         return value * float("nan") if len(calls) == 4 else value
 
-    monkeypatch.setattr(loop, broken, fails_on_the_fourth)
+    monkeypatch.setattr(module, broken, fails_on_the_fourth)
     with pytest.raises(NumericsError) as caught:
         train_cycle(run, 0, pool, fabric=fabric, watch=Watch())
     assert caught.value.exit_code == 7
@@ -102,7 +122,7 @@ def test_batches_without_any_label_train_nothing_and_break_nothing(tmp_path, fab
         targets = real(*args)
         labels = targets.labels.copy()
         labels[:] = 255
-        return loop.Targets(labels, targets.labelled, targets.unlabelled)
+        return dataclasses.replace(targets, labels=labels)
 
     monkeypatch.setattr(loop, "open_targets", nothing_labelled)
     train_cycle(run, 0, pool, fabric=fabric, watch=Watch())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from s4al.trainer.losses import cross_entropy, pixel_count
+from s4al.trainer.losses import cross_entropy, cross_entropy_map, divergence_map, mean_where, pixel_count
 
 IGNORE = 255
 
@@ -97,3 +97,34 @@ def test_runs_in_deterministic_mode() -> None:
     finally:
         torch.use_deterministic_algorithms(False)
     assert torch.equal(*gradients)
+
+
+def test_the_map_sums_up_to_the_loss_and_is_zero_where_nothing_is_labelled() -> None:
+    torch.manual_seed(1)
+    logits, label = torch.randn(2, 5, 6, 7), torch.randint(5, (2, 6, 7))
+    label[1, 2:] = IGNORE
+    loss_BHW = cross_entropy_map(logits, label)
+    assert (loss_BHW[label == IGNORE] == 0).all()
+    expected = F.cross_entropy(logits, label, ignore_index=IGNORE, reduction="none")
+    torch.testing.assert_close(loss_BHW, expected)
+    torch.testing.assert_close(
+        mean_where(loss_BHW, label != IGNORE), F.cross_entropy(logits, label, ignore_index=IGNORE)
+    )
+
+
+def test_divergence_is_cross_entropy_less_the_targets_entropy() -> None:
+    torch.manual_seed(2)
+    target, logits = torch.randn(2, 5, 3, 4).softmax(dim=1), torch.randn(2, 5, 3, 4)
+    crossed = -(target * F.log_softmax(logits, dim=1)).sum(dim=1)
+    entropy = -(target * target.log()).sum(dim=1)
+    torch.testing.assert_close(divergence_map(target, logits), crossed - entropy)
+    torch.testing.assert_close(divergence_map(target, target.log()), torch.zeros(2, 3, 4), atol=1e-6, rtol=0)
+    sure = F.one_hot(torch.tensor([[[2]]]), 5).permute(0, 3, 1, 2).float()  # 0 ln 0 = 0
+    assert divergence_map(sure, torch.zeros(1, 5, 1, 1)).item() == pytest.approx(math.log(5))
+
+
+def test_a_mean_over_nothing_is_zero_without_gradient() -> None:
+    values = torch.ones(1, 2, 2, requires_grad=True)
+    mean = mean_where(values, torch.zeros(1, 2, 2, dtype=torch.bool))
+    mean.backward()
+    assert mean.item() == 0 and (values.grad == 0).all()

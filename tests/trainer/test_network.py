@@ -13,7 +13,8 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from s4al.config import ModelConfig
 from s4al.trainer.backbones import MobileNetV2Backbone, _StochasticBottleneck, build_backbone
-from s4al.trainer.network import DeepLabV3Plus, build_network
+from s4al.trainer.network import DeepLabV3Plus
+from s4al.trainer.networks import build_network
 
 SMALL = ModelConfig(weights="none", representation_dim=32)
 

@@ -5,9 +5,10 @@ import pytest
 
 from s4al import files
 from s4al.cache import CacheWriter
+from s4al.config import set_values
 from s4al.images import resize_mask
 from s4al.labelling import ask_oracle
-from s4al.state import NOT_LABELLED
+from s4al.state import NOT_LABELLED, Run
 from s4al.trainer.targets import build_targets, open_targets
 from tests.tiny import labelled_run
 
@@ -59,10 +60,23 @@ def test_true_labels_win_in_queried_cells_and_void_stays_ignore(second_cycle):
 
 def test_whole_images_are_the_labelled_stream(second_cycle):
     _, pool, _, unlabelled, targets = second_cycle
-    assert [pool.train.ids[row] for row in targets.unlabelled] == unlabelled
+    assert [pool.train.ids[row] for row in targets.rest] == unlabelled
+    assert [pool.train.ids[row] for row in targets.asked] == unlabelled[:1]
     for row in targets.labelled:
         assert (targets.labels[row] == truth_of(second_cycle, pool.train.ids[row])).all()
-    assert all((targets.labels[row] == 3).all() for row in targets.unlabelled[1:])
+    assert all((targets.labels[row] == 3).all() for row in targets.rest[1:])
+
+
+def test_other_learners_see_no_stored_pseudo_labels(second_cycle):
+    run, pool, _, unlabelled, _ = second_cycle
+    other = Run(run.root, set_values(run.config, ["learner.name=s4al"]))
+    build_targets(other, 1, pool)
+    targets = open_targets(other, 1, pool)
+    label = targets.labels[targets.asked[0]]
+    assert (label[0:10, 0:10] == truth_of(second_cycle, unlabelled[0])[0:10, 0:10]).all()
+    assert (label[20:] == 255).all()
+    assert all((targets.labels[row] == 255).all() for row in targets.rest[1:])
+    build_targets(run, 1, pool)
 
 
 def test_the_ledger_counts_whole_images_and_cells(second_cycle):

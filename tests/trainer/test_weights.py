@@ -16,7 +16,7 @@ from s4al.config import ModelConfig
 from s4al.errors import DataError
 from s4al.trainer import weights
 from s4al.trainer.backbones import build_backbone
-from s4al.trainer.network import build_network
+from s4al.trainer.networks import build_network
 from s4al.trainer.weights import load_backbone_weights
 
 

@@ -1,0 +1,68 @@
+"""Every network: exported through the gate, scored by ONNX Runtime, built by TensorRT for RTX where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from s4al import files
+from s4al.export import export_cycle, scoring_network
+from s4al.export.onnx_export import export_onnx
+from s4al.export.stage import make_card
+from s4al.scorer import score_cycle
+from s4al.scorer.model_card import read_model
+from s4al.state import Run
+from s4al.trainer.checkpoint import Meta, save_checkpoint
+from s4al.trainer.networks import build_network
+from s4al.watch import Watch
+from tests.networks import NETWORKS
+from tests.tiny import labelled_run
+
+HEIGHT, WIDTH = 64, 96
+
+
+def trained_run(root: Path, name: str) -> Run:
+    """A run whose network is as it was initialised, but for the statistics of batch norm."""
+    model = NETWORKS[name]
+    run, _, _ = labelled_run(
+        root,
+        f"data.height={HEIGHT}",
+        f"data.width={WIDTH}",
+        f'model.name="{model.name}"',
+        f'model.backbone="{model.backbone}"',
+        'model.weights="none"',
+    )
+    torch.manual_seed(0)
+    network = build_network(run.config.model, len(run.class_names)).train()
+    with torch.no_grad():
+        for _ in range(3):
+            network(torch.randn(4, 3, HEIGHT, WIDTH))
+        for module in network.class_head.modules():
+            if isinstance(module, torch.nn.Conv2d) and module.out_channels == len(run.class_names):
+                module.weight *= 20  # logits as far apart as those of a trained network
+    with run.commit(0, "train") as folder:
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        save_checkpoint(folder, {"model": network}, optimizer, Meta(1, 1, len(run.class_names), 0), keep=1)
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_is_exported_scored_and_built(tmp_path: Path, name: str) -> None:
+    run = trained_run(tmp_path / "run", name)
+    _, card = read_model(export_cycle(run, 0, watch=Watch()))
+    network = scoring_network(run, 0)
+    assert card.stride == network.stride
+    result = score_cycle(run, 0, engine="ort", watch=Watch())
+    entropy = files.read_table(result.out / "shard-00000.parquet")["entropy"].to_numpy()
+    assert (entropy > 0).all()
+    if importlib.util.find_spec("tensorrt_rtx"):
+        from s4al.scorer.trt_adapter import load_trt
+
+        model = export_onnx(network, make_card(run, 0, network), "fp16")
+        shapes = (1, HEIGHT, WIDTH, 3), (4, HEIGHT, WIDTH, 3), (4, HEIGHT, WIDTH, 3)
+        plan, _ = load_trt("tensorrt_rtx").build_plan(model, "image", shapes, compute_capability=(8, 9))
+        assert len(plan) > 0.9 * sum(p.numel() * 2 for p in network.network.class_head.parameters())

@@ -73,7 +73,14 @@ def score(
             opened = open_run_engine(run, number, **setting)
             limit = run.config.data.max_megapixels
             result = _plain(score_folder(images, opened, target, max_megapixels=limit, watch=watch))
+    from s4al.scorer.select_stage import check_metric
+    from s4al.scorer.selection import single_view
+
     by = metric or run.config.acquisition.metric
+    if images is None or metric:
+        check_metric(Path(result["out"]), by)
+    else:
+        by = single_view(by)
     return {**result, "metric": by, "hardest": _hardest(Path(result["out"]), by)}
 
 

@@ -12,13 +12,15 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from numpy.lib import format as npy_format
+from numpy.typing import NDArray
 
 from s4al import files
 from s4al.cache import DESCRIPTION, ImageCache
@@ -30,7 +32,7 @@ from s4al.scorer.device_pipeline import DeviceEngine
 from s4al.scorer.engines import Engine, LoadNetwork, OpenTrt, open_engine
 from s4al.scorer.model_card import check_fits
 from s4al.scorer.pipeline import ScoredBatch, score_batches
-from s4al.scorer.read_ahead import Span, spans
+from s4al.scorer.read_ahead import spans
 from s4al.scorer.table import ScoreRows, quarantine_table
 from s4al.state import Run
 from s4al.watch import Watch
@@ -182,6 +184,8 @@ class _Job:
         self.sizes = [(train.rows[row].height, train.rows[row].width) for row in self.rows]
         step = run.config.scorer.shard_images
         self.shards = [range(start, min(start + step, len(self.rows))) for start in range(0, len(self.rows), step)]
+        # With mirror images every image is scored twice in a row: views 2 i and 2 i + 1 are of image i.
+        self.views = 2 if run.config.acquisition.metric == "flip_entropy" else 1
         self._check_same_engine()
         self.work = self._open_work()
 
@@ -228,14 +232,17 @@ class _Job:
         done = len(self.rows) - sum(len(self.shards[shard]) for shard in missing)
         started, first = time.monotonic(), done
         ranges = (self.shards[shard] for shard in missing)
-        batches = (span for shard in ranges for span in spans(shard.start, shard.stop, self.engine.batch_size))
+        views = self.views
+        batches = (
+            span for shard in ranges for span in spans(shard.start * views, shard.stop * views, self.engine.batch_size)
+        )
         config = self.run.config
         scored = score_batches(
-            lambda start, out: self.cache.read_rows(self.rows[start : start + len(out)], out),
+            self._read,
             batches,
             self.engine,
-            ids=self.ids,
-            labelled_regions=lambda index: self.labelled.get(self.ids[index], ()),
+            ids=self.ids if views == 1 else [image for image in self.ids for _ in range(views)],
+            labelled_regions=self._labelled_regions,
             labelled_pixels=config.acquisition.labelled_pixels,
             confidence_threshold=config.pseudo.threshold,
         )
@@ -245,11 +252,23 @@ class _Job:
                     while piece.missing:
                         self.watch.stop_here()
                         batch = next(scored)
-                        piece.add(batch)
-                        done += batch.span.count
+                        done += piece.add(batch)
                         rate = (done - first) / (time.monotonic() - started)
                         self.watch.progress(f"cycle {self.cycle} score", done, len(self.rows), images_per_s=rate)
         return done - first, time.monotonic() - started
+
+    def _read(self, start: int, out: NDArray[np.uint8]) -> None:
+        """Views from `start` on, mirror images mirrored."""
+        views = range(start, start + len(out))
+        self.cache.read_rows([self.rows[view // self.views] for view in views], out)
+        for slot, view in enumerate(views):
+            if view % self.views:
+                out[slot] = out[slot, :, ::-1].copy()
+
+    def _labelled_regions(self, view: int) -> Sequence[int]:
+        regions = self.labelled.get(self.ids[view // self.views], ())
+        cols = self.run.grid.cols
+        return [region + cols - 1 - 2 * (region % cols) for region in regions] if view % self.views else regions
 
     @contextmanager
     def _writing(self, shard: int) -> Iterator[_Piece]:
@@ -259,6 +278,9 @@ class _Job:
             yield piece
             stream.flush()
             files.write_table(folder / _SCORES, piece.rows.table())
+
+    def new_rows(self) -> ScoreRows:
+        return ScoreRows(self.run.grid, mirrored=self.views == 2)
 
     # ------------------------------------------------------------------------------------------------- commit
 
@@ -275,7 +297,9 @@ class _Job:
             for shard in range(len(self.shards)):
                 shutil.copyfile(self._piece(shard) / _SCORES, folder / f"shard-{shard:05d}.parquet")
             if not self.shards:  # everything is labelled: readers still find the columns
-                files.write_table(folder / "shard-00000.parquet", ScoreRows(self.run.grid).table())
+                files.write_table(
+                    folder / "shard-00000.parquet", ScoreRows(self.run.grid, mirrored=self.views == 2).table()
+                )
             rows = [(row.id, row.image, row.reason) for row in aside]
             files.write_table(folder / "quarantine.parquet", quarantine_table(rows))
         shutil.rmtree(self.work)
@@ -310,17 +334,26 @@ class _Piece:
 
     def __init__(self, job: _Job, images: int, masks: BinaryIO) -> None:
         self._job, self._masks = job, masks
-        self.missing = images
-        self.rows = ScoreRows(job.run.grid)
+        self._views_missing = images * job.views
+        self.rows = job.new_rows()
 
-    def add(self, batch: ScoredBatch) -> None:
-        span: Span = batch.span
-        assert span.count <= self.missing, "batches do not cross shards"
+    @property
+    def missing(self) -> bool:
+        return self._views_missing > 0
+
+    def add(self, batch: ScoredBatch) -> int:
+        """Returns how many images that were, mirror images not counted."""
+        span, views, before = batch.span, self._job.views, len(self.rows)
         for slot in range(span.count):
-            index = span.first + slot
-            self.rows.add(self._job.ids[index], self._job.sizes[index], batch, slot)
-        self._masks.write(batch.label_NHW.data)
-        self.missing -= span.count
+            index, mirrored = divmod(span.first + slot, views)
+            if mirrored:
+                self.rows.add_mirrored(batch, slot)
+            else:
+                self.rows.add(self._job.ids[index], self._job.sizes[index], batch, slot)
+                self._masks.write(batch.label_NHW[slot].data)
+        self._views_missing -= span.count
+        assert self._views_missing >= 0, "batches do not cross shards"
+        return len(self.rows) - before
 
 
 def _write_header(stream: BinaryIO, count: int, run: Run) -> int:

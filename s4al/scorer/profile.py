@@ -29,7 +29,7 @@ from s4al.scorer.pipeline import score_batches
 from s4al.scorer.published import BATCH_SIZE, published_batch
 from s4al.scorer.read_ahead import Span, spans
 from s4al.scorer.roofline import Peaks, Work, device_peaks, host_peaks, network_work, region_scores_work
-from s4al.scorer.selection import find_candidates, select
+from s4al.scorer.selection import find_candidates, select, single_view
 from s4al.scorer.stopwatch import Stopwatch, write_trace
 from s4al.scorer.table import ScoreRows
 from s4al.state import Run
@@ -205,7 +205,7 @@ class _Subject:
                         rows.add(image, size, batch, slot)
         with watch.stage("select"):
             select(
-                find_candidates([rows.table()], settings.metric),
+                find_candidates([rows.table()], single_view(settings.metric)),
                 settings.strategy,
                 regions_per_image=settings.regions_per_image,
                 budget_pixels=settings.budget_pixels,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from s4al import files
 from s4al.config import Metric, Strategy
 from s4al.errors import RunStateError
-from s4al.scorer.selection import Candidates, find_candidates, select
+from s4al.scorer.selection import Candidates, Spread, find_candidates, select
 from s4al.scorer.table import BOX
 from s4al.state import Run
 from s4al.watch import Watch
@@ -62,17 +62,20 @@ def select_cycle(
         "metric": metric or settings.metric,
         "regions_per_image": settings.regions_per_image if regions_per_image is None else regions_per_image,
         "budget_pixels": settings.budget_pixels if budget_pixels is None else budget_pixels,
+        "most_per_image": settings.most_per_image,
+        "min_distance": settings.min_distance,
     }
     if run.is_committed(cycle, "select"):
         return _committed_result(run, cycle, chosen_by)
     started = time.monotonic()
     scores = run.read_stage(cycle, "score")
+    check_metric(scores, chosen_by["metric"])
     columns = ["image", "region", *BOX, chosen_by["metric"], "labelled", "predicted"]
     candidates = find_candidates(
         (files.read_table(path, columns) for path in sorted(scores.glob("shard-*.parquet"))),
         chosen_by["metric"],
         run.grid.ring() if settings.exclude_ring else None,
-        best_of_image=chosen_by["regions_per_image"] if chosen_by["strategy"] == "per-image" else None,
+        best_of_image=_quota(chosen_by),
     )
     indices, rank = select(
         candidates,
@@ -80,6 +83,7 @@ def select_cycle(
         regions_per_image=chosen_by["regions_per_image"],
         budget_pixels=chosen_by["budget_pixels"],
         seed=(run.config.run.seed, cycle),
+        spread=Spread(chosen_by["most_per_image"], chosen_by["min_distance"], run.grid.cols),
     )
     _say_if_little_is_left(candidates, indices, chosen_by, watch)
     with run.commit(cycle, "select", **chosen_by) as folder:
@@ -87,6 +91,25 @@ def select_cycle(
         files.write_table(folder / SELECTIONS, table)
     run.add_seconds(cycle, "select", time.monotonic() - started)
     return _result(run, cycle, table, chosen_by)
+
+
+def check_metric(scores: Path, metric: Metric) -> None:
+    """Raises RunStateError where the images were not scored by this metric."""
+    import pyarrow.parquet as pq
+
+    tables = (path for path in sorted(scores.glob("*.parquet")) if path.name != "quarantine.parquet")
+    if metric not in pq.read_schema(next(tables)).names:
+        raise RunStateError(
+            f"{scores} holds no {metric}, for which every image has to be scored twice.",
+            kept="The scores are unchanged.",
+            remedy=f"Make a new run with acquisition.metric={metric}.",
+        )
+
+
+def _quota(chosen_by: dict[str, Any]) -> int | None:
+    """How many regions of an image can be chosen at most, where that is known beforehand."""
+    by_quota = chosen_by["strategy"] == "per-image" and not chosen_by["min_distance"]
+    return chosen_by["regions_per_image"] if by_quota else None
 
 
 def _committed_result(run: Run, cycle: int, chosen_by: dict[str, Any]) -> SelectResult:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +48,11 @@ class Candidates:
         """Original pixels of each region: what it costs."""
         y0, x0, y1, x1 = self.box_M4.T.astype(np.int64)
         return (y1 - y0) * (x1 - x0)
+
+
+def single_view(metric: Metric) -> Metric:
+    """What a metric is of an image by itself, without its mirror image."""
+    return "entropy" if metric == "flip_entropy" else metric
 
 
 def find_candidates(
@@ -127,8 +133,53 @@ def _join(arrays: Iterable[NDArray[Any]], dtype: type[np.generic]) -> NDArray[An
     return np.concatenate([np.empty(0, dtype), *arrays])
 
 
+@dataclass(frozen=True)
+class Spread:
+    """How the chosen regions must be spread, so that near-duplicates are not asked for.
+
+    Attributes
+    ----------
+    most_per_image : regions of one image at most, 0 for any number.
+    min_distance : between the centres of two regions of one image, in cells of the grid; 2 keeps neighbours out.
+    cols : of the grid.
+    """
+
+    most_per_image: int = 0
+    min_distance: float = 0.0
+    cols: int = 1
+
+
+ANYWHERE = Spread()
+
+
+class _Room:
+    """What may still be taken beside what was."""
+
+    def __init__(self, candidates: Candidates, spread: Spread) -> None:
+        self._candidates, self._spread = candidates, spread
+        self._taken: dict[int, list[tuple[int, int]]] = {}
+
+    def take(self, index: int) -> bool:
+        """False where the image has enough regions, or one that is too near."""
+        spread, candidates = self._spread, self._candidates
+        row, col = divmod(int(candidates.region_M[index]), spread.cols)
+        taken = self._taken.setdefault(int(candidates.image_M[index]), [])
+        if spread.most_per_image and len(taken) >= spread.most_per_image:
+            return False
+        if any(math.hypot(row - r, col - c) < spread.min_distance for r, c in taken):
+            return False
+        taken.append((row, col))
+        return True
+
+
 def select(
-    candidates: Candidates, strategy: Strategy, *, regions_per_image: int, budget_pixels: int, seed: Sequence[int]
+    candidates: Candidates,
+    strategy: Strategy,
+    *,
+    regions_per_image: int,
+    budget_pixels: int,
+    seed: Sequence[int],
+    spread: Spread = ANYWHERE,
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Choose regions.
 
@@ -140,6 +191,7 @@ def select(
     Parameters
     ----------
     budget_pixels : original pixels; 0 means as many as per-image would take.
+    spread : what is chosen keeps to it, and may then be less than was asked for.
     seed : numbers the random strategy is keyed by, together with the image's id.
 
     Returns
@@ -150,14 +202,29 @@ def select(
     merit_M = _random_merit(candidates, seed) if strategy == "random" else candidates.score_M
     per_image, rank = _best_of_each_image(candidates, merit_M, regions_per_image)
     if strategy == "per-image" or (strategy == "random" and budget_pixels == 0):
-        return per_image, rank
-    budget = budget_pixels or int(candidates.pixels[per_image].sum())
+        return (
+            _spaced_quota(candidates, merit_M, regions_per_image, spread) if spread.min_distance else (per_image, rank)
+        )
+    budget, room = budget_pixels or int(candidates.pixels[per_image].sum()), _Room(candidates, spread)
     if strategy == "balanced":
-        chosen = _balanced(candidates, merit_M, budget)
+        chosen = _balanced(candidates, merit_M, budget, room)
     else:
         order = np.argsort(-merit_M, kind="stable")  # candidates are sorted by image and region, which settles ties
+        if spread.most_per_image or spread.min_distance:
+            order = np.array([index for index in order if room.take(index)], np.int64)
         chosen = order[: np.searchsorted(np.cumsum(candidates.pixels[order]), budget, side="right")]
     return chosen, np.arange(len(chosen), dtype=np.int32)
+
+
+def _spaced_quota(
+    candidates: Candidates, merit_M: NDArray[np.floating], k: int, spread: Spread
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The best of each image of which no two are too near to each other."""
+    order = np.lexsort((candidates.region_M, -merit_M, candidates.image_M))
+    room = _Room(candidates, replace(spread, most_per_image=k))
+    chosen = np.array([index for index in order if k and room.take(index)], np.int64)
+    image = candidates.image_M[chosen]
+    return chosen, (np.arange(len(chosen)) - np.searchsorted(image, image, side="left")).astype(np.int32)
 
 
 def _best_of_each_image(
@@ -169,7 +236,7 @@ def _best_of_each_image(
     return order[rank < k], rank[rank < k]
 
 
-def _balanced(candidates: Candidates, merit_M: NDArray[np.floating], budget: int) -> NDArray[np.int64]:
+def _balanced(candidates: Candidates, merit_M: NDArray[np.floating], budget: int, room: _Room) -> NDArray[np.int64]:
     """Classes take turns: the one with the fewest pixels so far (then the lowest id) takes its best region.
 
     A class that has no region left, or whose next one breaks the budget, is out.
@@ -182,7 +249,7 @@ def _balanced(candidates: Candidates, merit_M: NDArray[np.floating], budget: int
     left = budget
     while turns:
         taken, c = heapq.heappop(turns)
-        index = next(waiting[c], None)
+        index = next((index for index in waiting[c] if pixels_M[index] > left or room.take(index)), None)
         if index is None or pixels_M[index] > left:
             continue
         chosen.append(int(index))

@@ -10,7 +10,7 @@ import pytest
 
 from s4al.config import STRATEGIES, Strategy
 from s4al.regions import Grid
-from s4al.scorer.selection import Candidates, find_candidates, select
+from s4al.scorer.selection import Candidates, Spread, find_candidates, select
 
 Chosen = list[tuple[str, int]]
 
@@ -40,9 +40,10 @@ def choose(
     metric: str = "entropy",
     seed: Sequence[int] = (7, 0),
     excluded: np.ndarray | None = None,
+    spread: Spread = Spread(),  # noqa: B008
 ) -> tuple[Chosen, list[int]]:
     candidates = find_candidates([tables] if isinstance(tables, pa.Table) else tables, metric, excluded)  # type: ignore[arg-type]
-    indices, rank = select(candidates, strategy, regions_per_image=k, budget_pixels=budget, seed=seed)
+    indices, rank = select(candidates, strategy, regions_per_image=k, budget_pixels=budget, seed=seed, spread=spread)
     names = [(candidates.images[candidates.image_M[i]], int(candidates.region_M[i])) for i in indices]
     return names, rank.tolist()
 
@@ -206,3 +207,29 @@ def test_candidates_are_sorted_and_know_what_they_cost() -> None:
     assert candidates.region_M.tolist() == [5, 0, 1]
     assert candidates.pixels.tolist() == [5, 4, 3]
     assert candidates.score_M.tolist() == pytest.approx([0.3, 0.2, 0.1])
+
+
+def test_at_most_so_many_of_an_image_leave_room_for_others() -> None:
+    spread = Spread(most_per_image=1)
+    assert choose(POOL, "global", budget=400, spread=spread)[0] == [("b", 2), ("a", 1), ("c", 1)]
+    assert choose(POOL, "global", budget=200, spread=spread)[0] == [("b", 2), ("a", 1)]
+    assert [image for image, _ in choose(POOL, "random", budget=900, spread=spread)[0]].count("a") == 1
+
+
+# Cells of image `a`, three columns: 0 1 2 / 3 4 5; from the best on: 4, 1, 5, 0.
+NEAR = score_table([("a", 0, 0.6), ("a", 1, 0.8), ("a", 4, 0.9), ("a", 5, 0.7), ("b", 1, 0.5)])
+
+
+def test_regions_of_an_image_keep_their_distance() -> None:
+    neighbours_out = Spread(min_distance=1.1, cols=3)  # 4 keeps out 1 and 5; 0 is a diagonal away, 1.41
+    assert choose(NEAR, "global", budget=10**6, spread=neighbours_out)[0] == [("a", 4), ("a", 0), ("b", 1)]
+    assert choose(NEAR, "per-image", k=2, spread=neighbours_out) == ([("a", 4), ("a", 0), ("b", 1)], [0, 1, 0])
+    assert choose(NEAR, "per-image", k=2, spread=Spread(min_distance=2, cols=3))[0] == [("a", 4), ("b", 1)]
+    assert choose(NEAR, "per-image", k=0, spread=neighbours_out)[0] == []
+    assert choose(NEAR, "balanced", budget=300, spread=neighbours_out)[0] == [("a", 4), ("a", 0), ("b", 1)]
+
+
+def test_a_spread_that_allows_everything_changes_nothing() -> None:
+    for strategy in STRATEGIES:
+        loose = Spread(most_per_image=3, min_distance=0.5, cols=3)
+        assert choose(POOL, strategy, k=2, budget=500, spread=loose) == choose(POOL, strategy, k=2, budget=500)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from s4al.cli.cycle import prepare_pool, run_cycles
@@ -44,6 +45,18 @@ TINY = (
     "scorer.shard_images=4",
     "export.probe_images=2",
 )
+
+
+class StopAfter(Watch):
+    """Asks for a stop when the training reports step `step`."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self._step = step
+
+    def progress(self, task, done, total, **fields):
+        if "train" in task and done == self._step:
+            self.request_stop(signal.SIGTERM)
 
 
 def tiny_config(*overrides: str) -> Config:

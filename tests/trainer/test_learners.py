@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from s4al.trainer.checkpoint import load_network
 from s4al.trainer.distributed import launch_fabric
 from s4al.trainer.learners import LEARNERS
 from s4al.watch import Interrupted, Watch
-from tests.tiny import digests, labelled_run
+from tests.tiny import StopAfter, digests, labelled_run
 
 VARIANTS = [
     *(["learner.name=" + name] for name in LEARNERS),
@@ -34,18 +33,6 @@ VARIANTS = [
 @pytest.fixture(scope="module")
 def fabric():
     return launch_fabric("cpu", "32-true")
-
-
-class StopAfter(Watch):
-    """Asks for a stop when the training reports step `step`."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self._step = step
-
-    def progress(self, task, done, total, **fields):
-        if "train" in task and done == self._step:
-            self.request_stop(signal.SIGTERM)
 
 
 def test_every_learner_has_settings_and_a_class():

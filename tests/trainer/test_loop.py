@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 
 import pytest
 import torch
@@ -14,24 +13,12 @@ from s4al.trainer.checkpoint import checkpoints, load_network
 from s4al.trainer.distributed import launch_fabric
 from s4al.trainer.loop import poly, quarter_cosine, schedule
 from s4al.watch import Interrupted, Watch
-from tests.tiny import digests, labelled_run, tiny_config
+from tests.tiny import StopAfter, digests, labelled_run, tiny_config
 
 
 @pytest.fixture(scope="module")
 def fabric():
     return launch_fabric("cpu", "32-true")
-
-
-class StopAfter(Watch):
-    """Asks for a stop when the training reports step `step`."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self._step = step
-
-    def progress(self, task, done, total, **fields):
-        if "train" in task and done == self._step:
-            self.request_stop(signal.SIGTERM)
 
 
 def test_poly_schedule_by_hand():

@@ -7,6 +7,7 @@ from s4al.config import ModelConfig
 NETWORKS = {
     "deeplabv3plus/mobilenet_v2": ModelConfig(weights="none"),
     "deeplabv3plus/resnet50": ModelConfig(weights="none", backbone="resnet50"),
+    "deeplabv3plus/resnet101": ModelConfig(weights="none", backbone="resnet101"),
     "deeplabv3plus/resnet101-deep": ModelConfig(weights="none", backbone="resnet101-deep"),
     "deeplabv3/mobilenet_v2": ModelConfig(weights="none", name="deeplabv3"),
     "deeplabv3/resnet50": ModelConfig(weights="none", name="deeplabv3", backbone="resnet50"),

@@ -22,6 +22,12 @@ def profile(console: Console, result: dict[str, Any]) -> None:
     _bounds(console, result)
     console.print()
     _rates(console, result)
+    for engine in result["engines"]:
+        idle = f"the host's threads computed nothing in {engine['host_idle']:.0%} of their time."
+        console.print(Text(f"{visible(engine['engine'])}: {idle}", "dim"))
+    if result["decode_ms_per_image"] is not None:
+        decode = f"Decoding took {result['decode_ms_per_image']:.1f} ms an image on one thread; a run does it once."
+        console.print(Text(decode, "dim"))
     console.print(f"[dim]Peak memory {result['peak_memory_bytes'] / 2**30:.1f} GiB.[/]")
     if result["trace"]:
         console.print(Text(f"Timeline for ui.perfetto.dev: {visible(result['trace'])}", "dim"))

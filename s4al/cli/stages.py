@@ -158,8 +158,24 @@ def profile(root: Path, *, engines: Sequence[EngineName], images: int | None, wa
         load_network=loader(run, cycle),
         load_trained=lambda: scoring_network(run, cycle),
         open_trt=trt_opener(run, cycle),
+        decode=_decoder(run),
         watch=watch,
     )
+
+
+def _decoder(run: Run) -> Callable[[int], object]:
+    """Decodes the n-th training image as `ingest` does. Raises DataError, OSError."""
+    from s4al.data import load_pool
+    from s4al.images import read_image, resize_image
+
+    data, rows = run.config.data, load_pool(run.pool_file).train.rows
+    root = Path(data.root) if data.root else run.scenes
+
+    def decode(index: int) -> object:
+        pixels = read_image(root / rows[index].image, max_megapixels=data.max_megapixels)
+        return resize_image(pixels, data.height, data.width)
+
+    return decode
 
 
 def _newest(run: Run, cycle: int | None, stage: str) -> int:

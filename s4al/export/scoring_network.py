@@ -20,6 +20,22 @@ from s4al.trainer.checkpoint import load_network
 from s4al.trainer.network import IMAGENET_MEAN, IMAGENET_STD, SegmentationNetwork
 
 
+class Normalise(nn.Module):
+    """uint8 RGB (N, H, W, 3) -> (N, 3, H, W) in the module's dtype, with ImageNet's mean and standard deviation."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1))
+        self.register_buffer("scale", 1 / (255 * torch.tensor(IMAGENET_STD).view(3, 1, 1)))
+
+    def forward(self, image_NHWC: Tensor) -> Tensor:
+        # Cast, transpose, scale, in this order: TensorRT for RTX refuses a transposed uint8 input.
+        return (image_NHWC.to(self.mean.dtype).permute(0, 3, 1, 2) - self.mean) * self.scale
+
+
 class ScoringNetwork(nn.Module):
     """uint8 (N, H, W, 3) -> logits (N, C, h, w), the prediction averaged over scales.
 
@@ -33,9 +49,6 @@ class ScoringNetwork(nn.Module):
     network : normalised float (N, 3, H, W) -> logits; a copy of it is held, in evaluation mode.
     stride : of its logits.
     """
-
-    mean: Tensor
-    scale: Tensor
 
     def __init__(
         self,
@@ -54,12 +67,10 @@ class ScoringNetwork(nn.Module):
         self.size = height, width
         self.stride = stride
         self.grid_size = -(-height // stride), -(-width // stride)
-        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1))
-        self.register_buffer("scale", 1 / (255 * torch.tensor(IMAGENET_STD).view(3, 1, 1)))
+        self.normalise = Normalise()
 
     def forward(self, image_NHWC: Tensor) -> Tensor:
-        # Cast, transpose, scale, in this order: TensorRT for RTX refuses a transposed uint8 input.
-        image_NCHW = (image_NHWC.to(self.mean.dtype).permute(0, 3, 1, 2) - self.mean) * self.scale
+        image_NCHW = self.normalise(image_NHWC)
         if self.scales == (1.0,):
             return self.network(image_NCHW)
         logits = [self._logits_at(scale, image_NCHW) for scale in self.scales]

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from s4al.cache import ImageCache
 from s4al.config import Config, EngineName
-from s4al.errors import EngineError
+from s4al.errors import DataError, EngineError
 from s4al.scorer.cycle import open_run_engine
 from s4al.scorer.device_engines import network_rate
 from s4al.scorer.device_pipeline import DeviceEngine, stages_alone
 from s4al.scorer.engines import Engine, LoadNetwork, OpenTrt
 from s4al.scorer.pipeline import score_batches
+from s4al.scorer.preprocess import open_preprocess
 from s4al.scorer.published import BATCH_SIZE, published_batch
 from s4al.scorer.read_ahead import Span, spans
 from s4al.scorer.roofline import Peaks, Work, device_peaks, host_peaks, network_work, region_scores_work
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
 _DEFAULT_IMAGES = 128
 _PAUSE_S = 0.05  # before each turn: threads of whoever came before spin on for a while
 _ROUND_IMAGES = 32  # of a turn
+_DECODED_IMAGES = 16
 _ALL: tuple[EngineName, ...] = ("trt", "ort", "torch")
-_STAGES = ("read", "network", "kernel", "write", "select")
+_STAGES = ("read", "preprocess", "network", "kernel", "write", "select")
 _STAGES_ON_DEVICE = ("set-up", "read", "launch", "wait", "write", "select")  # of the host; see `stages_alone`
 
 
@@ -56,6 +58,7 @@ def profile_run(
     load_network: LoadNetwork,
     load_trained: LoadNetwork,
     open_trt: OpenTrt | None = None,
+    decode: Callable[[int], object] | None = None,
     watch: Watch,
 ) -> dict[str, Any]:
     """Time scoring of the training images of a run, nothing of which is kept.
@@ -66,25 +69,32 @@ def profile_run(
     images : how many of the training images; None for up to 128.
     load_network, open_trt : as for `open_engine`.
     load_trained : the network as it was trained, which the published loop runs.
+    decode : brings the n-th training image from its file to the network's size.
     trace : where to write the timelines of all engines, for ui.perfetto.dev.
 
     Returns
     -------
     `{"images", "height", "width", "batch_size", "threads", "peak_memory_bytes", "peaks": {"bytes_per_s",
-    "operations_per_s"}, "trace", "engines": [{"engine", "provider", "images_per_s", "bare_images_per_s",
-    "share_of_bare", "stages": [{"name", "ms_per_image", "share"}], "bounds": [{"name", "bytes", "operations",
-    "bound_ms_per_image", "share_of_bound"}]}], "baseline": {"name", "images_per_s", "ms_per_image"}}`. `read` is the
-    time spent waiting for images, which are read ahead; `bare_images_per_s` is the network alone on images already in
-    memory; `peak_memory_bytes` is of the process since its start. Bounds: see `roofline`. Engines on a GPU also have
-    `device_stages`: each stage alone, as `stages_alone` times it, in shares of the pipeline's time, which overlap; and
-    `idle`, what is left of that time beside network and kernel.
+    "operations_per_s"}, "trace", "decode_ms_per_image", "engines": [{"engine", "provider", "images_per_s",
+    "bare_images_per_s", "share_of_bare", "host_idle", "stages": [{"name", "ms_per_image", "share"}], "bounds":
+    [{"name", "bytes", "operations", "bound_ms_per_image", "share_of_bound"}]}], "baseline": {"name", "images_per_s",
+    "ms_per_image"}}`.
+
+    `read` is the time spent waiting for images, which are read ahead; `preprocess`, which is the head of the exported
+    graph, is timed by itself and taken out of `network`; `bare_images_per_s` is the whole graph alone on images already
+    in memory; `host_idle` is the share of the threads' time in which they computed nothing; `decode_ms_per_image` is of
+    one thread, and spent once, before a pool is scored; `peak_memory_bytes` is of the process since its start. Bounds:
+    see `roofline`. Engines on a GPU also have `device_stages`: each stage alone, as `stages_alone` times it, in shares
+    of the pipeline's time, which overlap; and `idle`, what is left of that time beside network and kernel. Their
+    network contains the preprocessing, with which it is one graph.
 
     Raises
     ------
     EngineError, RunStateError.
     """
     opened = _open_engines(run, cycle, engines, load_network, open_trt, watch)
-    subjects = [_Subject(engine, run.config) for engine in opened]
+    model = (run.stage(cycle, "export") / "model.onnx").read_bytes()
+    subjects = [_subject(engine, run.config, model, load_network) for engine in opened]
     published = _Published(_beside(load_trained(), opened[0]), opened[0], run.config.acquisition.regions_per_image)
     with ImageCache.open(run.cache / "train") as cache:
         count = min(images or _DEFAULT_IMAGES, len(cache))
@@ -111,7 +121,7 @@ def profile_run(
             watch.note(f"No trace was written: {error}.")
             trace = None
     card = opened[0].card
-    network = network_work((run.stage(cycle, "export") / "model.onnx").read_bytes())
+    network = network_work(model)
     return {
         "images": count,
         "height": card.height,
@@ -121,9 +131,17 @@ def profile_run(
         "peak_memory_bytes": _peak_memory_bytes(),
         "peaks": asdict(peaks),
         "trace": str(trace) if trace else None,
+        "decode_ms_per_image": _decode_ms(decode, min(_DECODED_IMAGES, count)) if decode else None,
         "engines": [subject.report(count, peaks, network) for subject in subjects],
         "baseline": published.report(count),
     }
+
+
+def _decode_ms(decode: Callable[[int], object], count: int) -> float | None:
+    try:
+        return 1000 * _seconds(lambda: [decode(index) for index in range(count)]) / count
+    except (DataError, OSError):  # the originals are not needed any more, and may be gone
+        return None
 
 
 def _peak_memory_bytes() -> int:
@@ -166,17 +184,22 @@ class _Subject:
 
     engine: Engine
     config: Config
+    preprocess: Engine | None  # none where it cannot be told from the network
     stopwatch: Stopwatch = field(default_factory=lambda: Stopwatch(timeline=True))
     scoring_s: float = 0.0
+    computing_s: float = 0.0  # of all threads, meanwhile
     bare_s: float = 0.0
+    preprocess_s: float = 0.0
 
     def forget(self) -> None:
         self.stopwatch = Stopwatch(timeline=True)
-        self.scoring_s = self.bare_s = 0.0
+        self.scoring_s = self.computing_s = self.bare_s = self.preprocess_s = 0.0
 
     def score(self, cache: ImageCache, span: Span) -> None:
         """From the decoded cache to selections, as `score_cycle` and `select_cycle` do it, into files that vanish."""
+        computing_s = time.process_time()
         self.scoring_s += _seconds(lambda: self._score(cache, span))
+        self.computing_s += time.process_time() - computing_s
 
     def _score(self, cache: ImageCache, span: Span) -> None:
         engine, settings, watch = self.engine, self.config.acquisition, self.stopwatch
@@ -220,13 +243,18 @@ class _Subject:
         size, count = self.engine.batch_size, len(image_NHWC)
         slots = np.arange(-(-count // size) * size) % count  # the last batch is filled up with the first images
         batches = image_NHWC[slots].reshape(-1, size, *image_NHWC.shape[1:])
-        elapsed_s = _seconds(lambda: [self.engine.run(batch) for batch in batches])
-        self.bare_s += elapsed_s * count / len(slots)
+        kept = count / len(slots)
+        self.bare_s += kept * _seconds(lambda: [self.engine.run(batch) for batch in batches])
+        if (preprocess := self.preprocess) is not None:
+            self.preprocess_s += kept * _seconds(lambda: [preprocess.run(batch) for batch in batches])
 
     def report(self, images: int, peaks: Peaks, network: Work) -> dict[str, Any]:
         rate, bare = images / self.scoring_s, images / self.bare_s
         on_device = isinstance(self.engine, DeviceEngine)
         spent = {name: self.stopwatch.seconds[name] for name in (_STAGES_ON_DEVICE if on_device else _STAGES)}
+        if not on_device:
+            spent["preprocess"] = min(self.preprocess_s, spent["network"])
+            spent["network"] -= spent["preprocess"]
         spent["other"] = max(0.0, self.scoring_s - sum(spent.values()))
         return {
             "engine": self.engine.name,
@@ -234,6 +262,7 @@ class _Subject:
             "images_per_s": rate,
             "bare_images_per_s": bare,
             "share_of_bare": rate / bare,
+            "host_idle": max(0.0, 1 - self.computing_s / (self.scoring_s * self.engine.threads)),
             "stages": [
                 {"name": name, "ms_per_image": 1000 * seconds / images, "share": seconds / self.scoring_s}
                 for name, seconds in spent.items()
@@ -265,6 +294,11 @@ class _Subject:
             for name, work in works.items()
         ]
         return {"bounds": bounds, **more}
+
+
+def _subject(engine: Engine, config: Config, model: bytes, load_network: LoadNetwork) -> _Subject:
+    on_device = isinstance(engine, DeviceEngine)
+    return _Subject(engine, config, None if on_device else open_preprocess(engine, model, load_network))
 
 
 @dataclass

@@ -168,6 +168,7 @@ def test_profile(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (engine,) = result["engines"]
     assert engine["engine"] == "ort"
     assert engine["images_per_s"] > 0 < result["baseline"]["images_per_s"]
+    assert result["decode_ms_per_image"] > 0
     assert {"name", "ms_per_image", "share"} <= engine["stages"][0].keys()
     assert sum(stage["share"] for stage in engine["stages"]) == pytest.approx(1.0, abs=0.05)
     assert run(["profile", str(root), "--engine", "ort", "--images", "8"]) == 0

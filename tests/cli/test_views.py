@@ -97,6 +97,7 @@ def test_profile() -> None:
         "provider": "CPU",
         "images_per_s": 23.0,
         "bare_images_per_s": 25.0,
+        "host_idle": 0.07,
         "stages": stages,
         "bounds": [bound],
     }
@@ -106,11 +107,14 @@ def test_profile() -> None:
         "baseline": {"images_per_s": 11.5},
         "peaks": {"operations_per_s": 1.5e11, "bytes_per_s": 1e10},
         "peak_memory_bytes": 2**30,
+        "decode_ms_per_image": 5.25,
         "trace": "run/logs/[odd]/trace.json",
     }
     text = _shown(profile_view.profile, result)
     assert _row(text, "ort: network ")[-4:] == ["2.0", "3,000", "19.00", "50%"]
     assert "150 GFLOP/s, 10 GB/s" in text
+    assert "computed nothing in 7% of their time" in text
+    assert "Decoding took 5.2 ms an image" in text
     assert "run/logs/[odd]/trace.json" in text
     assert _row(text, "network ")[:3] == ["network", "38.000", "95.0%"]
     assert _row(text, "ort: s4al")[-2:] == ["23.0", "2.0x"]

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from s4al.errors import EngineError
+from s4al.errors import EngineError, ImageError
+from s4al.export.onnx_export import export_onnx
 from s4al.kernels import region_scores
 from s4al.scorer import profile
 from s4al.scorer.device_engines import OrtDeviceEngine
-from s4al.scorer.engines import TorchEngine
+from s4al.scorer.engines import OrtEngine, TorchEngine
 from s4al.scorer.model_card import read_model
+from s4al.scorer.preprocess import open_preprocess
 from s4al.scorer.profile import profile_run
 from s4al.scorer.published import published_batch
 from s4al.scorer.roofline import Peaks, Work, network_work
@@ -37,7 +39,7 @@ def load(run: Run) -> torch.nn.Module:
 
 
 def profiled(run: Run, **settings: Any) -> dict[str, Any]:
-    loaders = {"load_network": lambda: load(run), "load_trained": lambda: load(run)}
+    loaders: dict[str, Any] = {"load_network": lambda: load(run), "load_trained": lambda: load(run)}
     return profile_run(run, 0, **settings, **loaders, watch=Watch())
 
 
@@ -62,6 +64,7 @@ def test_the_figures_add_up(run: Run) -> None:
     for engine in result["engines"]:
         assert [stage["name"] for stage in engine["stages"]] == [
             "read",
+            "preprocess",
             "network",
             "kernel",
             "write",
@@ -71,8 +74,31 @@ def test_the_figures_add_up(run: Run) -> None:
         assert sum(stage["share"] for stage in engine["stages"]) == pytest.approx(1.0)
         per_image = sum(stage["ms_per_image"] for stage in engine["stages"])
         assert 1000 / per_image == pytest.approx(engine["images_per_s"])
+        assert 0 <= engine["host_idle"] <= 1
+        assert all(stage["ms_per_image"] > 0 for stage in engine["stages"][:-1])
         assert engine["share_of_bare"] == pytest.approx(engine["images_per_s"] / engine["bare_images_per_s"])
     assert result["baseline"]["images_per_s"] == pytest.approx(1000 / result["baseline"]["ms_per_image"])
+
+
+def test_originals_that_are_gone_cost_only_their_figure(run: Run) -> None:
+    def decode(index: int) -> None:
+        raise ImageError(f"{index}.png: No such file or directory")
+
+    assert profiled(run, engines=["ort"], images=1, decode=decode)["decode_ms_per_image"] is None
+    seen: list[int] = []
+    assert profiled(run, engines=["ort"], images=3, decode=seen.append)["decode_ms_per_image"] > 0
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (1.0, 2.0)])
+def test_the_preprocessing_of_an_engine_is_the_networks_own(scales: tuple[float, ...]) -> None:
+    network, card, images = small_scoring_network(scales=scales), small_card(), random_images(2)
+    engine = OrtEngine(export_onnx(network, card, "fp32"), card, batch_size=2, threads=1)
+    alone = open_preprocess(engine, export_onnx(network, card, "fp32"), lambda: network)
+    expected = network.normalise(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(alone.run(images), expected, atol=1e-6)
+    in_torch = TorchEngine(lambda: network, card, batch_size=2, threads=1)
+    np.testing.assert_array_equal(open_preprocess(in_torch, b"", lambda: network).run(images), expected)
 
 
 def test_engines_that_were_named_must_work(run: Run) -> None:
@@ -122,8 +148,8 @@ def test_the_trace_is_one_that_perfetto_reads(run: Run, tmp_path: Path) -> None:
             spent[event["name"]] = spent.get(event["name"], 0.0) + event["dur"]
     assert {"read", "read ahead", "network", "kernel", "write", "select"} <= set(spent)
     stages = {stage["name"]: stage["ms_per_image"] for stage in result["engines"][0]["stages"]}
-    for name in ("network", "kernel"):
-        assert spent[name] / 1000 / 7 == pytest.approx(stages[name])
+    for parts in (("preprocess", "network"), ("kernel",)):  # the timeline has the graph as a whole
+        assert spent[parts[-1]] / 1000 / 7 == pytest.approx(sum(stages[name] for name in parts))
 
 
 def test_a_trace_that_cannot_be_written_costs_only_itself(run: Run, tmp_path: Path) -> None:

@@ -20,12 +20,25 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from s4al.errors import ConfigError
 from s4al.presets import PRESETS
 
-Metric = Literal["entropy", "least_confidence", "margin", "flip_entropy"]
+Metric = Literal["entropy", "least_confidence", "margin", "flip_entropy", "bald", "difficulty", "difficulty_entropy"]
+NETWORK_METRICS: tuple[Metric, ...] = ("bald", "difficulty", "difficulty_entropy")  # they run the network in torch
 Strategy = Literal["per-image", "global", "balanced", "random"]
 EngineName = Literal["auto", "ort", "trt", "torch"]
 Precision = Literal["bf16-mixed", "32-true", "64-true"]  # 64-true: to tell rounding from mistakes
 Fraction = float
-LearnerName = Literal["supervised", "s4al-plus", "s4al", "mean-teacher", "cutmix", "cutmix-star", "phtps", "uda", "cps"]
+LearnerName = Literal[
+    "supervised",
+    "s4al-plus",
+    "s4al",
+    "mean-teacher",
+    "cutmix",
+    "cutmix-star",
+    "phtps",
+    "uda",
+    "cps",
+    "deal",
+    "equal",
+]
 
 
 class Section(BaseModel):
@@ -76,6 +89,12 @@ class ModelConfig(Section):
     dropout: float = Field(default=0.5, ge=0.0, lt=1.0)  # in the ASPP; the noise of the noisy student
     drop_path: float = Field(default=0.1, ge=0.0, lt=1.0)  # ResNets at stride 8 only
     align_corners: bool = False  # author code: true
+    difficulty_stride: int = Field(default=0, ge=0)  # of DEAL's branch, in pixels of the image; 0: no branch
+
+    @property
+    def drops_out(self) -> bool:
+        """Whether there is dropout in the network, without which there is nothing to sample for BALD."""
+        return self.name.startswith("deeplab") and self.dropout > 0
 
     @model_validator(mode="after")
     def _parts_fit(self) -> ModelConfig:
@@ -178,6 +197,8 @@ LEARNERS: dict[LearnerName, dict[str, Any]] = {
     },
     "uda": {"weight": 1.0, "confidence_threshold": 0.8, "temperature": 0.4, "annealing": "linear"},
     "cps": {"weight": 1.0, "mix": "cutmix"},
+    "deal": {},
+    "equal": {"weight": 1.0},
 }
 
 
@@ -188,7 +209,7 @@ class LearnerConfig(Section):
     teacher: Literal["simple", "mean"] = "simple"  # the student itself, or the moving average of its weights
     decay: float = Field(default=0.0, ge=0.0, lt=1.0)  # of that average, a step
     tested: Literal["student", "teacher"] = "student"  # which of the two is tested, exported, and asks
-    weight: float = Field(default=0.0, ge=0.0)  # of the loss on unlabelled images
+    weight: float = Field(default=0.0, ge=0.0)  # of the loss that needs no labels
     ramp_up: Fraction = Field(default=0.0, ge=0.0, le=1.0)  # share of the training in which that weight grows
     mix: Literal["none", "cutmix", "classmix"] = "none"
     confidence: Literal["fixed", "adaptive"] = "fixed"  # drop pixels below the threshold, or weigh images by the rest
@@ -263,6 +284,9 @@ class AcquisitionConfig(Section):
     min_distance: float = Field(default=0.0, ge=0.0)  # of regions of one image, centre to centre, in cells
     exclude_ring: bool = False  # author code: true, the outer cells are never asked
     labelled_pixels: Literal["zero", "exclude"] = "zero"  # "exclude": a cell's mean is over its unlabelled pixels
+    candidate_fraction: float = Field(default=1.0, gt=0.0, le=1.0)  # of the images that may be asked for, at random
+    dropout_passes: int = Field(default=20, ge=2)  # predictions that bald compares; DEAL's code takes 20
+    difficulty_levels: int = Field(default=8, ge=2)  # bins of difficulty_entropy
 
 
 class ScorerConfig(Section):
@@ -323,6 +347,13 @@ class Config(Section):
                 "learner.variant 2w-p1 sends the gradient through both branches, and a mean teacher takes none; "
                 "set learner.teacher=simple"
             )
+        if learner.name == "deal" and not self.model.difficulty_stride:
+            raise ValueError("the learner deal trains a difficulty branch; set model.difficulty_stride=6")
+        if learner.name != "deal" and self.model.difficulty_stride:
+            raise ValueError(
+                f"the learner {learner.name} does not train a difficulty branch; set learner.name=deal, or leave out "
+                "model.difficulty_stride"
+            )
         if learner.balance == "published" and self.data.adapter not in ("camvid", "cityscapes"):
             raise ValueError(
                 f"learner.balance published has class lists for camvid and cityscapes, not for {self.data.adapter}; "
@@ -349,6 +380,16 @@ class Config(Section):
             raise ValueError(
                 f"acquisition regions of {region.region_height} x {region.region_width} pixels are larger than the "
                 f"network's input, data.height x data.width = {data.height} x {data.width}"
+            )
+        if region.metric == "bald" and not self.model.drops_out:
+            raise ValueError(
+                f"acquisition.metric bald compares predictions under dropout, and {self.model.name} with model.dropout "
+                f"{self.model.dropout:g} has none; set model.name to a deeplab and model.dropout above 0"
+            )
+        if region.metric.startswith("difficulty") and not self.model.difficulty_stride:
+            raise ValueError(
+                f"acquisition.metric {region.metric} needs a network with a difficulty branch; set learner.name=deal "
+                "and model.difficulty_stride=6"
             )
         if region.metric == "flip_entropy" and data.width % region.region_width:
             raise ValueError(

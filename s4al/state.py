@@ -248,6 +248,11 @@ class Run:
             regions += [LabelledRegion(**row) for row in table.to_pylist()]
         return regions
 
+    def whole_images(self, regions: Iterable[LabelledRegion]) -> set[str]:
+        """The images that are labelled as a whole: from the start, or as the one region that a cell can be."""
+        all_of_it = self.grid.num_regions == 1
+        return {region.image for region in regions if region.region < 0 or all_of_it}
+
     def label_mask(self, cycle: int, image: str) -> NDArray[np.uint8]:
         """uint8 (H, W) at original size: what `cycle` added to the labels of an image, `NOT_LABELLED` elsewhere."""
         from s4al.images import read_own_mask

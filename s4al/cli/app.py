@@ -23,7 +23,7 @@ from s4al.watch import Watch
 
 # As in config.py, which takes too long to import for `--help`; a test compares them.
 Engine = Literal["auto", "ort", "trt", "torch"]
-Metric = Literal["entropy", "least_confidence", "margin", "flip_entropy"]
+Metric = Literal["entropy", "least_confidence", "margin", "flip_entropy", "bald", "difficulty", "difficulty_entropy"]
 Strategy = Literal["per-image", "global", "balanced", "random"]
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)]
@@ -32,7 +32,7 @@ Cycle = Annotated[int | None, typer.Option("--cycle", min=0, metavar="N", help="
 Device = Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda or cuda:N.")]
 MetricOption = Annotated[
     Metric | None,
-    typer.Option("--metric", metavar="M", help="entropy, least_confidence, margin, flip_entropy.", show_default=False),
+    typer.Option("--metric", metavar="M", help=f"{', '.join(get_args(Metric))}.", show_default=False),
 ]
 
 app = typer.Typer(

@@ -243,7 +243,7 @@ def _label(run: Run, cycle: int, pool: Pool, dataset: Dataset, watch: Watch) -> 
 
 
 def _after_training(run: Run, cycle: int, device: str, watch: Watch) -> None:
-    from s4al.cli.stages import loader, trt_opener
+    from s4al.cli.stages import loader, metric_loader, trt_opener
     from s4al.export import export_cycle
     from s4al.scorer import score_cycle, select_cycle
 
@@ -260,6 +260,7 @@ def _after_training(run: Run, cycle: int, device: str, watch: Watch) -> None:
             device=device,
             load_network=loader(run, cycle),
             open_trt=trt_opener(run, cycle),
+            load_metric=metric_loader(run, cycle, device),
             watch=watch,
         )
     if not run.is_committed(cycle, "select"):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from s4al.export.onnx_export import Precision
     from s4al.export.stage import ExportResult
     from s4al.export.trt_plan import OpenedPlan
+    from s4al.scorer.cycle import LoadMetric, RegionMetric
     from s4al.scorer.engines import Engine, OpenTrt
 
 _HARDEST = 5  # regions that `score` names
@@ -60,7 +61,7 @@ def score(
         from s4al.scorer import score_cycle
 
         with files.run_lock(root, "score"):
-            result = _plain(score_cycle(run, number, **setting))
+            result = _plain(score_cycle(run, number, **setting, load_metric=metric_loader(run, number, device)))
         if out is not None:
             _copy_scores(Path(result["out"]), out)
             result["out"] = str(out)
@@ -74,13 +75,13 @@ def score(
             limit = run.config.data.max_megapixels
             result = _plain(score_folder(images, opened, target, max_megapixels=limit, watch=watch))
     from s4al.scorer.select_stage import check_metric
-    from s4al.scorer.selection import single_view
+    from s4al.scorer.selection import kernel_metric
 
     by = metric or run.config.acquisition.metric
     if images is None or metric:
         check_metric(Path(result["out"]), by)
     else:
-        by = single_view(by)
+        by = kernel_metric(by)
     return {**result, "metric": by, "hardest": _hardest(Path(result["out"]), by)}
 
 
@@ -194,6 +195,17 @@ def loader(run: Run, cycle: int) -> Callable[[], torch.nn.Module]:
         from s4al.export import folded, scoring_network
 
         return folded(scoring_network(run, cycle))
+
+    return load
+
+
+def metric_loader(run: Run, cycle: int, device: str) -> LoadMetric:
+    """What `score_cycle` needs for metrics that run the network in torch, which it loads when it is called."""
+
+    def load() -> RegionMetric:
+        from s4al.export import NetworkMetric
+
+        return NetworkMetric(run, cycle, device)
 
     return load
 

@@ -16,7 +16,7 @@ from s4al.export.parity import Parity, check_parity, measure_parity, report
 from s4al.export.scoring_network import ScoringNetwork, scoring_network
 from s4al.scorer.engines import Engine, OrtEngine, TorchEngine, available_cores
 from s4al.scorer.model_card import ModelCard
-from s4al.scorer.selection import single_view
+from s4al.scorer.selection import kernel_metric
 from s4al.state import Run
 from s4al.trainer.checkpoint import tested_file
 from s4al.watch import Watch
@@ -114,7 +114,7 @@ def measure_on_probes(run: Run, network: ScoringNetwork, candidate: Engine) -> t
         images = (cache.read(int(index)) for index in indices)
         acquisition = run.config.acquisition
         parity = measure_parity(
-            reference, candidate, images, metric=single_view(acquisition.metric), top_k=acquisition.regions_per_image
+            reference, candidate, images, metric=kernel_metric(acquisition.metric), top_k=acquisition.regions_per_image
         )
         return parity, [cache.ids[index] for index in indices]
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from s4al import files
 from s4al.cache import DESCRIPTION, ImageCache
-from s4al.config import EngineName
+from s4al.config import NETWORK_METRICS, EngineName
 from s4al.data import Pool, Row, load_pool
 from s4al.errors import EngineError, RunStateError
 from s4al.scorer.device_engines import settle_batch_size
@@ -33,11 +33,24 @@ from s4al.scorer.engines import Engine, LoadNetwork, OpenTrt, open_engine
 from s4al.scorer.model_card import check_fits
 from s4al.scorer.pipeline import ScoredBatch, score_batches
 from s4al.scorer.read_ahead import spans
+from s4al.scorer.selection import kernel_metric
 from s4al.scorer.table import ScoreRows, quarantine_table
 from s4al.state import Run
 from s4al.watch import Watch
 
 _SCORES, _MASKS, _ENGINE = "scores.parquet", "masks.npy", "engine.json"
+_METRIC_BATCH = 4
+
+
+class RegionMetric(Protocol):
+    """A metric that is computed beside the engine: `export.NetworkMetric` is one."""
+
+    def __call__(self, image_NHWC: NDArray[np.uint8], first: int) -> NDArray[np.float32]:
+        """uint8 (N, H, W, 3), the images from position `first` of the pool on -> float32 (N, R)."""
+        ...
+
+
+LoadMetric = Callable[[], RegionMetric]
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,7 @@ def score_cycle(
     device: str = "auto",
     load_network: LoadNetwork | None = None,
     open_trt: OpenTrt | None = None,
+    load_metric: LoadMetric | None = None,
     watch: Watch,
 ) -> ScoreResult:
     """Score every image of the pool that is not wholly labelled; commit `pseudo/`, then `score/`.
@@ -113,6 +127,7 @@ def score_cycle(
     ----------
     engine : None for the run's.
     device, load_network, open_trt : see `open_engine`.
+    load_metric : needed where the run's metric is one of `NETWORK_METRICS`.
 
     Raises
     ------
@@ -136,7 +151,7 @@ def score_cycle(
         ImageCache.open(run.cache / "train") as cache,
         files.storage_errors(f"scoring cycle {cycle} in {run.root}", kept="Finished shards are kept."),
     ):
-        job = _Job(run, cycle, pool, cache, opened, watch)
+        job = _Job(run, cycle, pool, cache, opened, load_metric, watch)
         scored, seconds = job.score_missing_shards()
         watch.stop_here()
         job.commit()
@@ -167,17 +182,25 @@ class _Job:
     rows : of the training cache, those that are not wholly labelled, ascending.
     """
 
-    def __init__(self, run: Run, cycle: int, pool: Pool, cache: ImageCache, engine: Engine, watch: Watch) -> None:
+    def __init__(
+        self,
+        run: Run,
+        cycle: int,
+        pool: Pool,
+        cache: ImageCache,
+        engine: Engine,
+        load_metric: LoadMetric | None,
+        watch: Watch,
+    ) -> None:
         self.run, self.cycle, self.pool, self.cache, self.engine, self.watch = run, cycle, pool, cache, engine, watch
         train = pool.train
         if cache.ids != train.ids:
             raise RunStateError(f"The cache {run.cache / 'train'} does not hold the images of {run.pool_file}.")
-        whole: set[str] = set()
+        regions = run.labelled_regions(cycle)
+        whole = run.whole_images(regions)
         self.labelled: dict[str, list[int]] = {}
-        for region in run.labelled_regions(cycle):
-            if region.region < 0:
-                whole.add(region.image)
-            else:
+        for region in regions:
+            if region.image not in whole:
                 self.labelled.setdefault(region.image, []).append(region.region)
         self.rows = [row for row, image in enumerate(train.ids) if image not in whole]
         self.ids = [train.ids[row] for row in self.rows]
@@ -185,7 +208,11 @@ class _Job:
         step = run.config.scorer.shard_images
         self.shards = [range(start, min(start + step, len(self.rows))) for start in range(0, len(self.rows), step)]
         # With mirror images every image is scored twice in a row: views 2 i and 2 i + 1 are of image i.
-        self.views = 2 if run.config.acquisition.metric == "flip_entropy" else 1
+        metric = run.config.acquisition.metric
+        self.views = 2 if metric == "flip_entropy" else 1
+        self.further = "" if metric == kernel_metric(metric) else metric
+        self.load_metric = load_metric if metric in NETWORK_METRICS else None
+        assert self.load_metric or metric not in NETWORK_METRICS, metric
         self._check_same_engine()
         self.work = self._open_work()
 
@@ -229,6 +256,7 @@ class _Job:
         sound = len(self.shards) - len(missing)
         if sound:
             self.watch.note(f"Cycle {self.cycle}: scoring resumed, {sound} of {len(self.shards)} shards were done.")
+        metric = self.load_metric() if self.load_metric and missing else None
         done = len(self.rows) - sum(len(self.shards[shard]) for shard in missing)
         started, first = time.monotonic(), done
         ranges = (self.shards[shard] for shard in missing)
@@ -255,7 +283,21 @@ class _Job:
                         done += piece.add(batch)
                         rate = (done - first) / (time.monotonic() - started)
                         self.watch.progress(f"cycle {self.cycle} score", done, len(self.rows), images_per_s=rate)
+                    if metric:
+                        self._measure(self.shards[shard], piece, metric)
         return done - first, time.monotonic() - started
+
+    def _measure(self, shard: range, piece: _Piece, metric: RegionMetric) -> None:
+        """The same batches whenever a shard is scored, because what is drawn at random is keyed by them."""
+        size = self.cache.row_shape
+        for span in spans(shard.start, shard.stop, _METRIC_BATCH):
+            self.watch.stop_here()
+            image_NHWC = np.empty((span.count, *size), np.uint8)
+            self.cache.read_rows([self.rows[index] for index in range(span.first, span.first + span.count)], image_NHWC)
+            for value_R in metric(image_NHWC, span.first):
+                piece.rows.add_further(value_R)
+            done = span.first + span.count
+            self.watch.progress(f"cycle {self.cycle} {self.further.replace('_', ' ')}", done, len(self.rows))
 
     def _read(self, start: int, out: NDArray[np.uint8]) -> None:
         """Views from `start` on, mirror images mirrored."""
@@ -280,7 +322,7 @@ class _Job:
             files.write_table(folder / _SCORES, piece.rows.table())
 
     def new_rows(self) -> ScoreRows:
-        return ScoreRows(self.run.grid, mirrored=self.views == 2)
+        return ScoreRows(self.run.grid, self.further)
 
     # ------------------------------------------------------------------------------------------------- commit
 
@@ -297,9 +339,7 @@ class _Job:
             for shard in range(len(self.shards)):
                 shutil.copyfile(self._piece(shard) / _SCORES, folder / f"shard-{shard:05d}.parquet")
             if not self.shards:  # everything is labelled: readers still find the columns
-                files.write_table(
-                    folder / "shard-00000.parquet", ScoreRows(self.run.grid, mirrored=self.views == 2).table()
-                )
+                files.write_table(folder / "shard-00000.parquet", self.new_rows().table())
             rows = [(row.id, row.image, row.reason) for row in aside]
             files.write_table(folder / "quarantine.parquet", quarantine_table(rows))
         shutil.rmtree(self.work)

@@ -30,7 +30,7 @@ from s4al.scorer.preprocess import open_preprocess
 from s4al.scorer.published import BATCH_SIZE, published_batch
 from s4al.scorer.read_ahead import Span, spans
 from s4al.scorer.roofline import Peaks, Work, device_peaks, host_peaks, network_work, region_scores_work
-from s4al.scorer.selection import find_candidates, select, single_view
+from s4al.scorer.selection import find_candidates, kernel_metric, select
 from s4al.scorer.stopwatch import Stopwatch, write_trace
 from s4al.scorer.table import ScoreRows
 from s4al.state import Run
@@ -228,7 +228,7 @@ class _Subject:
                         rows.add(image, size, batch, slot)
         with watch.stage("select"):
             select(
-                find_candidates([rows.table()], single_view(settings.metric)),
+                find_candidates([rows.table()], kernel_metric(settings.metric)),
                 settings.strategy,
                 regions_per_image=settings.regions_per_image,
                 budget_pixels=settings.budget_pixels,

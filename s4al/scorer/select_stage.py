@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from s4al import files
 from s4al.config import Metric, Strategy
 from s4al.errors import RunStateError
-from s4al.scorer.selection import Candidates, Spread, find_candidates, select
+from s4al.scorer.selection import Candidates, Spread, find_candidates, sample_images, select
 from s4al.scorer.table import BOX
 from s4al.state import Run
 from s4al.watch import Watch
@@ -64,6 +64,7 @@ def select_cycle(
         "budget_pixels": settings.budget_pixels if budget_pixels is None else budget_pixels,
         "most_per_image": settings.most_per_image,
         "min_distance": settings.min_distance,
+        "candidate_fraction": settings.candidate_fraction,
     }
     if run.is_committed(cycle, "select"):
         return _committed_result(run, cycle, chosen_by)
@@ -77,6 +78,7 @@ def select_cycle(
         run.grid.ring() if settings.exclude_ring else None,
         best_of_image=_quota(chosen_by),
     )
+    candidates = sample_images(candidates, settings.candidate_fraction, (run.config.run.seed, cycle))
     indices, rank = select(
         candidates,
         chosen_by["strategy"],
@@ -100,7 +102,7 @@ def check_metric(scores: Path, metric: Metric) -> None:
     tables = (path for path in sorted(scores.glob("*.parquet")) if path.name != "quarantine.parquet")
     if metric not in pq.read_schema(next(tables)).names:
         raise RunStateError(
-            f"{scores} holds no {metric}, for which every image has to be scored twice.",
+            f"{scores} holds no {metric}, for which more has to be computed while the pool is scored.",
             kept="The scores are unchanged.",
             remedy=f"Make a new run with acquisition.metric={metric}.",
         )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s4al.config import Metric, Strategy
+from s4al.config import NETWORK_METRICS, Metric, Strategy
 from s4al.scorer.table import BOX
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class Candidates:
         return (y1 - y0) * (x1 - x0)
 
 
-def single_view(metric: Metric) -> Metric:
-    """What a metric is of an image by itself, without its mirror image."""
-    return "entropy" if metric == "flip_entropy" else metric
+def kernel_metric(metric: Metric) -> Metric:
+    """What the kernel gives for a metric, or in place of one that needs more than an image's logits."""
+    return "entropy" if metric == "flip_entropy" or metric in NETWORK_METRICS else metric
 
 
 def find_candidates(
@@ -127,6 +127,16 @@ def _merge(shards: Sequence[Candidates]) -> Candidates:
         _join((shard.predicted_M for shard in shards), np.int16),
     )
     return _take(whole, np.lexsort((region_M, image_M)))
+
+
+def sample_images(candidates: Candidates, fraction: float, seed: Sequence[int]) -> Candidates:
+    """The candidates of a random share of the images (rounded, at least one); keyed by seed and the images' ids."""
+    if fraction == 1.0 or not len(candidates):
+        return candidates
+    present = np.unique(candidates.image_M)
+    draws = [np.random.default_rng([*seed, _key(candidates.images[image])]).random() for image in present]
+    taken = present[np.argsort(draws, kind="stable")[: max(1, round(fraction * len(present)))]]
+    return _take(candidates, np.flatnonzero(np.isin(candidates.image_M, taken)))
 
 
 def _join(arrays: Iterable[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
@@ -264,7 +274,10 @@ def _random_merit(candidates: Candidates, seed: Sequence[int]) -> NDArray[np.flo
     bounds = np.searchsorted(candidates.image_M, np.arange(len(candidates.images) + 1))
     for image, start, stop in zip(candidates.images, bounds[:-1], bounds[1:], strict=True):
         regions = candidates.region_M[start:stop]
-        key = int.from_bytes(hashlib.sha256(image.encode()).digest()[:8])
-        draws = np.random.default_rng([*seed, key]).random(int(regions.max(initial=-1)) + 1)
+        draws = np.random.default_rng([*seed, _key(image)]).random(int(regions.max(initial=-1)) + 1)
         merit_M[start:stop] = draws[regions]
     return merit_M
+
+
+def _key(image: str) -> int:
+    return int.from_bytes(hashlib.sha256(image.encode()).digest()[:8])

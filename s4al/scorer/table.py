@@ -19,15 +19,20 @@ BOX = ("y0", "x0", "y1", "x1")
 
 
 class ScoreRows:
-    """Collects the scores of some images, and of their mirror images if wished, and makes a table of them."""
+    """Collects the scores of some images, and makes a table of them.
 
-    def __init__(self, grid: Grid, *, mirrored: bool = False) -> None:
-        self._grid = grid
+    Parameters
+    ----------
+    further : the name of a column beside those that the kernel fills; none for "".
+    """
+
+    def __init__(self, grid: Grid, further: str = "") -> None:
+        self._grid, self._further = grid, further
         self._images: list[str] = []
         self._boxes: list[NDArray[np.int32]] = []
         self._scores: dict[str, list[NDArray[np.float32]]] = {name: [] for name in _SCORES}
         self._predicted: list[NDArray[np.int16]] = []
-        self._mirrored: list[NDArray[np.float32]] | None = [] if mirrored else None
+        self._further_values: list[NDArray[np.float32]] = []
 
     def __len__(self) -> int:
         return len(self._images)
@@ -42,14 +47,18 @@ class ScoreRows:
 
     def add_mirrored(self, batch: ScoredBatch, slot: int) -> None:
         """The mirror image of the image that was added last. The regions of a row must be a whole number."""
-        assert self._mirrored is not None and self._grid.width % self._grid.region_width == 0, self._grid
+        assert self._grid.width % self._grid.region_width == 0, self._grid
         entropy = batch.entropy_NR[slot].reshape(self._grid.rows, self._grid.cols)[:, ::-1]
-        self._mirrored.append(entropy.reshape(-1).copy())
+        self.add_further(self._scores["entropy"][-1] + entropy.reshape(-1))
+
+    def add_further(self, value_R: NDArray[np.float32]) -> None:
+        """The further column of the next image that has none yet."""
+        self._further_values.append(value_R)
 
     def table(self) -> pa.Table:
         """`image, region, y0, x0, y1, x1, entropy, least_confidence, margin, labelled, predicted`.
 
-        With mirror images also `flip_entropy`: the entropy of a region plus that of its mirror image (EquAL).
+        And the further column; `flip_entropy` is the entropy of a region plus that of its mirror image (EquAL).
         """
         import pyarrow as pa
 
@@ -60,10 +69,9 @@ class ScoreRows:
         columns |= {name: pa.array(boxes[:, index]) for index, name in enumerate(BOX)}
         columns |= {name: pa.array(_join(column, np.float32)) for name, column in self._scores.items()}
         columns["predicted"] = pa.array(_join(self._predicted, np.int16))
-        if self._mirrored is not None:
-            assert len(self._mirrored) == len(self), (len(self._mirrored), len(self))
-            both = [own + mirrored for own, mirrored in zip(self._scores["entropy"], self._mirrored, strict=True)]
-            columns["flip_entropy"] = pa.array(_join(both, np.float32))
+        if self._further:
+            assert len(self._further_values) == len(self), (len(self._further_values), len(self))
+            columns[self._further] = pa.array(_join(self._further_values, np.float32))
         return pa.table(columns)
 
 

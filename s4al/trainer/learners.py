@@ -5,6 +5,8 @@ from __future__ import annotations
 from s4al.config import LearnerName
 from s4al.trainer.consistency import CutMix, CutMixStar, PhTPS, Uda
 from s4al.trainer.cps import CrossPseudoSupervision
+from s4al.trainer.deal import Deal
+from s4al.trainer.equal import Equal
 from s4al.trainer.learner import Learner
 from s4al.trainer.mean_teacher import MeanTeacherLearner
 from s4al.trainer.s4al import S4al
@@ -20,4 +22,6 @@ LEARNERS: dict[LearnerName, type[Learner]] = {
     "phtps": PhTPS,
     "uda": Uda,
     "cps": CrossPseudoSupervision,
+    "deal": Deal,
+    "equal": Equal,
 }

@@ -32,42 +32,54 @@ class SegmentationNetwork(nn.Module, ABC):
     align_corners : of every resize between the logits' grid and others: here, and in whoever brings the logits to full
         size. The default is False; the published code uses True.
     backbone : the pretrained part.
+    difficulty : a branch that says where the logits are wrong, where there is one.
     """
 
     stride: int
     backbone: nn.Module
     class_head: nn.Module
     representation_head: nn.Module
+    difficulty: nn.Module | None
 
     def __init__(self, *, align_corners: bool) -> None:
         super().__init__()
         self.align_corners = align_corners
+        self.difficulty = None
 
     @abstractmethod
     def features(self, image_BCHW: Tensor) -> Tensor:
         """What both heads see, at the stride of the logits."""
 
     @overload
-    def forward(self, image_BCHW: Tensor, with_representation: Literal[False] = False) -> Tensor: ...
+    def forward(self, image_BCHW: Tensor) -> Tensor: ...
     @overload
-    def forward(self, image_BCHW: Tensor, with_representation: Literal[True]) -> tuple[Tensor, Tensor]: ...
+    def forward(self, image_BCHW: Tensor, *, with_representation: Literal[True]) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def forward(self, image_BCHW: Tensor, *, with_difficulty: Literal[True]) -> tuple[Tensor, Tensor]: ...
 
-    def forward(self, image_BCHW: Tensor, with_representation: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, image_BCHW: Tensor, *, with_representation: bool = False, with_difficulty: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """
         Parameters
         ----------
         image_BCHW : float, RGB, normalised with `IMAGENET_MEAN` and `IMAGENET_STD`.
         with_representation : also compute the representation head; only the contrastive loss needs it.
+        with_difficulty : also run the difficulty branch, which the network must have.
 
         Returns
         -------
-        logits_BChw, or `(logits_BChw, representation_BDhw)`; the representations are not normalised.
+        logits_BChw, or `(logits_BChw, representation_BDhw)`, the representations not normalised, or `(logits_BChw,
+        difficulty_B1rs)`, see `DifficultyBranch`.
         """
         features = self.features(image_BCHW)
         logits_BChw = self.class_head(features)
-        if not with_representation:
-            return logits_BChw
-        return logits_BChw, self.representation_head(features)
+        if with_representation:
+            return logits_BChw, self.representation_head(features)
+        if with_difficulty:
+            assert self.difficulty is not None
+            return logits_BChw, self.difficulty(logits_BChw)
+        return logits_BChw
 
     def parameter_groups(self, lr: float, head_multiplier: float) -> list[dict[str, Any]]:
         """Two groups for the optimiser: the pretrained backbone at `lr`, all new layers at `lr * head_multiplier`."""

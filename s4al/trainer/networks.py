@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from s4al.config import ModelConfig
 from s4al.trainer.backbones import build_backbone
+from s4al.trainer.difficulty import DifficultyBranch
 from s4al.trainer.network import DeepLabV2, DeepLabV3, DeepLabV3Plus, SegmentationNetwork
 from s4al.trainer.smp_network import build_smp
 from s4al.trainer.swiftnet import SwiftNet
@@ -25,6 +26,14 @@ def build_network(model: ModelConfig, num_classes: int, *, pretrained: bool = Tr
     DataError : the weights cannot be fetched, read, or do not fit.
     ConfigError : segmentation-models-pytorch is not installed, or has no such network.
     """
+    network = _build(model, num_classes, pretrained)
+    if model.difficulty_stride:
+        scale = network.stride / model.difficulty_stride
+        network.difficulty = DifficultyBranch(num_classes, scale=scale, align_corners=model.align_corners)
+    return network
+
+
+def _build(model: ModelConfig, num_classes: int, pretrained: bool) -> SegmentationNetwork:
     heads = {
         "num_classes": num_classes,
         "representation_dim": model.representation_dim,

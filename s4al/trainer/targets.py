@@ -47,7 +47,7 @@ def targets_file(run: Run, cycle: int) -> Path:
 def open_targets(run: Run, cycle: int, pool: Pool) -> Targets:
     """Map what `build_targets` wrote; nothing is held in memory."""
     regions = run.labelled_regions(cycle)
-    whole = {region.image for region in regions if region.region < 0}
+    whole = run.whole_images(regions)
     asked = {region.image for region in regions} - whole
     rows = list(enumerate(pool.train.ids))
     return Targets(

@@ -104,7 +104,8 @@ def test_the_papers_numbers():
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_learner_has_its_own_defaults_and_reads_back_equal(name, tmp_path):
-    resolved = config.resolve("camvid", overrides=[f"learner.name={name}"])
+    branch = ["model.difficulty_stride=6"] if name == "deal" else []
+    resolved = config.resolve("camvid", overrides=[f"learner.name={name}", *branch])
     assert {key: getattr(resolved.learner, key) for key in LEARNERS[name]} == LEARNERS[name]
     file = tmp_path / "run.toml"
     file.write_text(config.dump(resolved))
@@ -132,8 +133,13 @@ def test_another_learner_than_the_presets_starts_from_its_own_defaults():
         (["learner.name=cps", "trainer.batch_unlabelled=1"], "must be even, not 1, or learner.mix none"),
         (["learner.name=phtps", "learner.variant=2w-p1"], "learner.teacher=simple"),
         (["learner.name=s4al", "learner.balance=published"], "not for scenes; set learner.balance=labelled"),
+        (["learner.name=deal"], "set model.difficulty_stride=6"),
+        (["model.difficulty_stride=6"], "set learner.name=deal, or leave out model.difficulty_stride"),
+        (["acquisition.metric=difficulty_entropy"], "set learner.name=deal and model.difficulty_stride=6"),
+        (["acquisition.metric=bald", "model.dropout=0"], "set model.name to a deeplab and model.dropout above 0"),
+        (["acquisition.metric=bald", "model.name=swiftnet", "model.backbone=resnet18"], "swiftnet .* has none"),
     ],
 )
-def test_learners_that_cannot_work_are_refused_with_what_to_change(overrides, message):
+def test_parts_that_do_not_fit_are_refused_with_what_to_change(overrides, message):
     with pytest.raises(ConfigError, match=message):
         config.resolve(overrides=overrides)

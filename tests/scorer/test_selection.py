@@ -10,7 +10,7 @@ import pytest
 
 from s4al.config import STRATEGIES, Strategy
 from s4al.regions import Grid
-from s4al.scorer.selection import Candidates, Spread, find_candidates, select
+from s4al.scorer.selection import Candidates, Spread, find_candidates, sample_images, select
 
 Chosen = list[tuple[str, int]]
 
@@ -233,3 +233,21 @@ def test_a_spread_that_allows_everything_changes_nothing() -> None:
     for strategy in STRATEGIES:
         loose = Spread(most_per_image=3, min_distance=0.5, cols=3)
         assert choose(POOL, strategy, k=2, budget=500, spread=loose) == choose(POOL, strategy, k=2, budget=500)
+
+
+def test_a_random_share_of_the_images_is_keyed_by_their_names() -> None:
+    names = [f"image {number:02d}" for number in range(20)]
+    rows = [(name, region, 0.5) for name in names for region in (0, 1)]
+
+    def sampled(tables: list[pa.Table], fraction: float, seed: int) -> set[str]:
+        kept = sample_images(find_candidates(tables, "entropy"), fraction, (seed, 0))
+        assert np.bincount(kept.image_M).max() == 2  # an image is in with all of its regions
+        return {kept.images[image] for image in kept.image_M}
+
+    half = sampled([score_table(rows)], 0.5, 1)
+    assert len(half) == 10
+    assert sampled([score_table(rows[20:]), score_table(rows[:20])], 0.5, 1) == half
+    assert sampled([score_table(rows)], 0.5, 2) != half
+    assert half < sampled([score_table(rows)], 0.75, 1)
+    assert len(sampled([score_table(rows)], 0.001, 1)) == 1
+    assert len(sampled([score_table(rows)], 1.0, 1)) == 20

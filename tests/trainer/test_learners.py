@@ -17,7 +17,8 @@ from s4al.watch import Interrupted, Watch
 from tests.tiny import StopAfter, digests, labelled_run
 
 VARIANTS = [
-    *(["learner.name=" + name] for name in LEARNERS),
+    *(["learner.name=" + name] for name in LEARNERS if name != "deal"),
+    ["learner.name=deal", "model.difficulty_stride=8"],
     ["learner.name=mean-teacher", "learner.mix=cutmix", "learner.confidence=fixed", "learner.ramp_up=0.5"],
     ["learner.name=mean-teacher", "learner.mix=none"],
     ["learner.name=cutmix", "learner.teacher=simple"],

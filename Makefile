@@ -7,8 +7,8 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pytho
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 RUN ?= runs/demo
-# Without label_efficiency, which trains for hours: make bench BENCHMARKS=label_efficiency
-BENCHMARKS ?= $(filter-out __init__ record label_efficiency,$(basename $(notdir $(wildcard benchmarks/*.py))))
+# Without those that train for hours: make bench BENCHMARKS="label_efficiency learners"
+BENCHMARKS ?= $(filter-out __init__ record label_efficiency learners,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 export OMP_NUM_THREADS ?= 2
 # Threads that spin while they wait make a busy machine ten times slower, and an idle one no faster.

@@ -1,4 +1,4 @@
-"""What only a GPU can show, each part on its own: kernel, network, whole pool, parity of half precision.
+"""What only a GPU can show, each part on its own: kernel, network, whole pool, parity of half precision, TensorRT.
 
     python -m benchmarks.gpu PART [--dry-run] [--data CAMVID] [--out DIR]
 
@@ -346,9 +346,57 @@ def _images(size: Size, data: Path | None, count: int) -> list[np.ndarray]:
     return [resize_image(pixels, size.height, size.width) for pixels in loaded]
 
 
+# ----------------------------------------------------------------------------------------------------- tensorrt
+
+
+def tensorrt(bench: Bench) -> dict[str, Any]:
+    """One try of each TensorRT library that is there: build, load, run, compare; or what it says instead."""
+    from s4al.scorer.trt_adapter import NAMES
+
+    return {name: _try_tensorrt(bench, name) for name in NAMES}
+
+
+def _try_tensorrt(bench: Bench, name: str) -> dict[str, Any]:
+    from s4al.errors import EngineError
+    from s4al.export.onnx_export import export_onnx
+    from s4al.scorer.trt_adapter import load_trt
+
+    size = TOY if bench.dry_run else CAMVID
+    net, card, batch = scoring(size), card_of(size), 2 if bench.dry_run else 32
+    image, about = (size.height, size.width, 3), {"library": name}
+    try:
+        trt = load_trt(name)
+        about["library"] = str(trt)
+        started = time.perf_counter()
+        shapes = (1, *image), (batch, *image), (batch, *image)
+        plan, _ = trt.build_plan(export_onnx(net, card, "fp16"), "image", shapes)
+        about |= {"plan_bytes": len(plan), "build_s": time.perf_counter() - started}
+        if not bench.dry_run:  # loading needs a GPU
+            about |= _run_plan(bench, trt.load_plan(plan), net, card, batch)
+    except EngineError as error:
+        about["says"] = error.what
+    return about
+
+
+def _run_plan(bench: Bench, plan: Any, net: ScoringNetwork, card: ModelCard, batch: int) -> dict[str, Any]:
+    from s4al.scorer.device import CudaDevice
+    from s4al.scorer.device_engines import network_rate
+    from s4al.scorer.gpu import find_gpu
+    from s4al.scorer.trt_engine import TrtEngine
+
+    device = CudaDevice(find_gpu())
+    engine = TrtEngine(plan, card, device, batch_size=batch, threads=1, provider="")
+    image_NHWC = np.random.default_rng(0).integers(0, 256, (batch, card.height, card.width, 3), np.uint8)
+    with torch.inference_mode():
+        expected = net.to(bench.device)(torch.from_numpy(image_NHWC).to(bench.device)).float().cpu().numpy()
+    logits = [engine.run(image_NHWC).astype(np.float32), expected]
+    scores = [region_scores(np.ascontiguousarray(each), **card.geometry) for each in logits]
+    return {"images_per_s": network_rate(engine), "against_torch": _difference(logits, scores)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("kernel", "network", "pool", "parity"))
+    parser.add_argument("part", choices=("kernel", "network", "pool", "parity", "tensorrt"))
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, at toy size")
     parser.add_argument("--data", type=Path, help="CamVid, for the part parity")
     parser.add_argument("--images", type=int, default=5000, help="of the pool")
@@ -360,6 +408,7 @@ def main() -> None:
         "network": lambda: network(bench),
         "pool": lambda: pool(bench, arguments.images),
         "parity": lambda: parity(bench, arguments.data),
+        "tensorrt": lambda: tensorrt(bench),
     }[arguments.part]()
     results["dry_run"] = arguments.dry_run
     results["cpus"] = len(os.sched_getaffinity(0))

@@ -1,17 +1,12 @@
-"""What 12 % of the labels buy: CamVid at 180x240 from random weights, every row with the same iterations.
+"""What a few labels buy: CamVid from random weights, every row with the same iterations.
 
-    python -m benchmarks.label_efficiency --data CAMVID [--seeds 3108 3109 3110]
+    python -m benchmarks.label_efficiency --data CAMVID [--preset camvid] [--rows NAME ...] [--seeds 3108 3109 3110]
 
-Rows, each for every seed, tested on the test split after the last step:
-
-    supervised 10 %           cross entropy + ReCo on the labelled images
-    random + self-training    cycle 1 of a run whose regions are chosen at random
-    S4AL+                     cycle 1 of a run whose regions are those of highest entropy
-    full supervision          cross entropy + ReCo on all training images
-
-All take the same number of steps with the same number of images in each, of which the second and third row spend half
-on pseudo-labelled ones. These two share cycle 0 to the byte: the run is copied and its regions are selected anew. Runs
-continue where they were cut off, so the command can be given again; it works on one run at a time, with all cores.
+Every row is tested on the test split after its last step. But for `S4AL`, which has the protocol of its own preset, all
+take as many steps as the preset's last joint training, with as many images in each, of which the rows with
+self-training spend a part on pseudo-labelled ones. These share cycle 0 to the byte: the run is copied and its regions
+are selected anew. Runs continue where they were cut off, so the command can be given again; it works on one run at a
+time, with all cores. What is done so far is recorded after every run.
 """
 
 from __future__ import annotations
@@ -23,12 +18,75 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.record import record
+from s4al.config import resolve
 
-SAME_STEPS = ("trainer.epochs=38", "trainer.iterations_per_epoch=80")  # as the preset's last joint training
-ROWS = ("supervised 10 %", "random + self-training", "S4AL+", "full supervision")
+
+class Row(NamedTuple):
+    """
+    Attributes
+    ----------
+    folder : of its runs.
+    cycle : which is reported; cycle 0, where it is alone, is trained as long as the last joint one.
+    settings : of `s4al train`, beside preset, data and seed.
+    select : of `s4al select`, for a copy of the run `active`.
+    """
+
+    folder: str
+    cycle: int
+    settings: tuple[str, ...] = ()
+    select: tuple[str, ...] = ()
+
+
+ROWS = {
+    "supervised 10 %": Row("tenth", 0),
+    "random + self-training": Row("random", 1, select=("--strategy", "random")),
+    "S4AL+": Row("active", 1),
+    "full supervision": Row("full", 0, ("data.labelled_fraction=1.0",)),
+    "supervised 10 %, without ReCo": Row("plain", 0, ("reco.weight=0",)),
+    "S4AL+ without queries": Row("unasked", 1, select=("--regions-per-image", "0")),
+    "S4AL": Row("s4al", 2, ("--preset", "camvid-s4al", "model.weights=none")),
+}
+_DEFAULT = tuple(ROWS)[:4]
+_FULL = "full supervision"
+
+
+class Experiment:
+    """Where the runs lie, and what all of them have in common."""
+
+    def __init__(self, preset: str, data: Path | None, root: Path, overrides: list[str]) -> None:
+        self._common = ["--preset", preset, *(["--data", str(data)] if data else []), *overrides]
+        self._root = root
+        trainer = resolve(preset, None, overrides).trainer
+        epochs, iterations = trainer.last_epochs, trainer.joint_iterations_per_epoch
+        self._alone = ("--cycles", "1", f"trainer.epochs={epochs}", f"trainer.iterations_per_epoch={iterations}")
+
+    def run(self, name: str, seed: int) -> dict[str, Any]:
+        """The reported cycle of a row and seed, as `s4al train --json` has it, trained as far as it is not yet."""
+        row = ROWS[name]
+        root = self._root / f"{row.folder}-{seed}"
+        if row.select and not root.exists():
+            self._copy_with_other_regions(self._root / f"active-{seed}", root, row.select, seed)
+        cycles = self._train(root, seed, row.settings if row.cycle else (*self._alone, *row.settings))
+        (last,) = (root / "cycles" / f"{row.cycle:03d}" / "train").glob("step-*")
+        return {**cycles[row.cycle], "iterations": int(last.name.removeprefix("step-"))}
+
+    def _train(self, root: Path, seed: int, settings: tuple[str, ...]) -> list[dict[str, Any]]:
+        cycles = s4al(["train", str(root), *self._common, f"run.seed={seed}", *settings])["cycles"]
+        print(f"{root.name}: {[round(cycle['miou'], 4) for cycle in cycles]}", flush=True)
+        return cycles
+
+    def _copy_with_other_regions(self, active: Path, root: Path, select: tuple[str, ...], seed: int) -> None:
+        self._train(active, seed, ())
+        copy = root.with_name(f"copying-{root.name}")
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(active, copy)
+        shutil.rmtree(copy / "cycles" / "001")
+        shutil.rmtree(copy / "cycles" / "000" / "select")
+        s4al(["select", str(copy), "--cycle", "0", *select])
+        copy.rename(root)
 
 
 def s4al(arguments: list[str]) -> dict[str, Any]:
@@ -40,81 +98,52 @@ def s4al(arguments: list[str]) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def one_seed(seed: int, data: Path, root: Path, overrides: list[str]) -> dict[str, dict[str, Any]]:
-    """The four rows of one seed, each a cycle as `s4al train --json` reports it."""
-
-    def train(run: Path, *more: str) -> list[dict[str, Any]]:
-        settings = ["--preset", "camvid-small", "--data", str(data), f"run.seed={seed}", *overrides]
-        cycles = s4al(["train", str(run), *settings, *more])["cycles"]
-        print(f"{run.name}: {[round(cycle['miou'], 4) for cycle in cycles]}", flush=True)
-        return [{**cycle, "iterations": _iterations(run, cycle["cycle"])} for cycle in cycles]
-
-    active, random, tenth, full = (root / f"{name}-{seed}" for name in ("active", "random", "tenth", "full"))
-    last = train(active)
-    supervised = train(full, "--cycles", "1", *SAME_STEPS, "data.labelled_fraction=1.0")
-    few = train(tenth, "--cycles", "1", *SAME_STEPS)
-    _copy_with_random_selection(active, random)
-    baseline = train(random)
-    rows = few[0], baseline[1], last[1], supervised[0]
-    assert len({row["iterations"] for row in rows}) == 1, [row["iterations"] for row in rows]
-    return dict(zip(ROWS, rows, strict=True))
+def table(done: dict[str, dict[int, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """A row for each name; means and spreads are over the seeds that are done."""
+    return [_row(name, seeds, done.get(_FULL, {})) for name, seeds in done.items()]
 
 
-def _iterations(run: Path, cycle: int) -> int:
-    (last,) = (run / "cycles" / f"{cycle:03d}" / "train").glob("step-*")
-    return int(last.name.removeprefix("step-"))
-
-
-def _copy_with_random_selection(active: Path, random: Path) -> None:
-    if random.exists():
-        return
-    copy = random.with_name(f"copying-{random.name}")
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(active, copy)
-    shutil.rmtree(copy / "cycles" / "001")
-    shutil.rmtree(copy / "cycles" / "000" / "select")
-    s4al(["select", str(copy), "--cycle", "0", "--strategy", "random"])
-    copy.rename(random)
-
-
-def table(seeds: dict[int, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    rows = []
-    for name in ROWS:
-        cycles = [seeds[seed][name] for seed in seeds]
-        mious = [cycle["miou"] for cycle in cycles]
-        shares = [
-            cycle["miou"] / seeds[seed]["full supervision"]["miou"] for seed, cycle in zip(seeds, cycles, strict=True)
-        ]
-        rows.append(
-            {
-                "row": name,
-                "labelled_pixels": cycles[0]["labelled_pixels"],
-                "labelled_fraction": cycles[0]["labelled_fraction"],
-                "iterations": cycles[0]["iterations"],
-                "miou_mean": statistics.mean(mious),
-                "miou_stdev": statistics.stdev(mious) if len(mious) > 1 else None,
-                "miou": mious,
-                "share_of_full_mean": statistics.mean(shares),
-                "per_class_iou_mean": {
-                    c: statistics.mean(cycle["per_class_iou"][c] or 0.0 for cycle in cycles)
-                    for c in cycles[0]["per_class_iou"]
-                },
-            }
-        )
-    return rows
+def _row(name: str, seeds: dict[int, dict[str, Any]], full: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    cycles = list(seeds.values())
+    mious = [cycle["miou"] for cycle in cycles]
+    shares = [cycle["miou"] / full[seed]["miou"] for seed, cycle in seeds.items() if seed in full]
+    assert len({cycle["iterations"] for cycle in cycles}) == 1, name
+    return {
+        "row": name,
+        "seeds": list(seeds),
+        "labelled_pixels": cycles[0]["labelled_pixels"],
+        "labelled_fraction": cycles[0]["labelled_fraction"],
+        "iterations": cycles[0]["iterations"],
+        "miou_mean": statistics.mean(mious),
+        "miou_stdev": statistics.stdev(mious) if len(mious) > 1 else None,
+        "miou": mious,
+        "share_of_full_mean": statistics.mean(shares) if shares else None,
+        "train_s": [cycle["train_s"] for cycle in cycles],
+        "per_class_iou_mean": {
+            c: statistics.mean(cycle["per_class_iou"][c] or 0.0 for cycle in cycles) for c in cycles[0]["per_class_iou"]
+        },
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the CamVid folder")
-    parser.add_argument("--out", type=Path, default=Path("runs/label-efficiency"), help="where the runs go")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[3108, 3109, 3110])
     parser.add_argument("overrides", nargs="*", help="section.key=value for every run")
+    parser.add_argument("--data", type=Path, help="the data set's folder")
+    parser.add_argument("--preset", default="camvid-small", help="camvid-small, or camvid where there is a GPU")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=_DEFAULT, metavar="NAME")
+    parser.add_argument("--runs", type=Path, default=Path("runs/label-efficiency"), help="where the runs go")
+    parser.add_argument("--name", default="label_efficiency", help="of the JSON")
+    parser.add_argument("--out", type=Path, default=None, help="where the JSON goes")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3108, 3109, 3110])
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    seeds = {seed: one_seed(seed, arguments.data, arguments.out, arguments.overrides) for seed in arguments.seeds}
-    configuration = (arguments.out / f"active-{arguments.seeds[0]}" / "run.toml").read_text()
-    print(record("label_efficiency", {"rows": table(seeds), "seeds": arguments.seeds, "configuration": configuration}))
+    arguments.runs.mkdir(parents=True, exist_ok=True)
+    experiment = Experiment(arguments.preset, arguments.data, arguments.runs, arguments.overrides)
+    done: dict[str, dict[int, dict[str, Any]]] = {}
+    for seed in arguments.seeds:
+        for name in arguments.rows:
+            done.setdefault(name, {})[seed] = experiment.run(name, seed)
+            results = {"preset": arguments.preset, "overrides": arguments.overrides, "rows": table(done)}
+            print(record(arguments.name, results, folder=arguments.out), flush=True)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ rows=("S4AL+" "full supervision" "supervised 10 %" "random + self-training" "S4A
 if [ -n "$DRY_RUN" ]; then
     protocol=(--preset demo --runs "$SCRATCH/runs" run.full_supervision=false scenes.train=20 scenes.test=2
         trainer.epochs=1 trainer.last_epochs=1 trainer.iterations_per_epoch=2 trainer.joint_iterations_per_epoch=2)
-    rows=("S4AL+ without queries" "supervised 10 %, without ReCo")
+    rows=("S4AL+ without queries")
 fi
 part protocol "$PYTHON" -m benchmarks.label_efficiency "${protocol[@]}" --rows "${rows[@]}" --seeds 3108 \
     --name gpu_protocol --out "$OUT"

@@ -35,3 +35,20 @@ def test_answers_that_need_nothing_load_nothing_heavy(arguments: list[str]) -> N
 
 def test_help_does_not_even_load_the_configuration() -> None:
     assert not _loaded("from s4al.cli.app import run\nrun(['--help'])") & {"pydantic", "numpy", "PIL"}
+
+
+def test_a_machine_without_tensorrt_is_told_so_before_torch_is_loaded() -> None:
+    code = """
+from pathlib import Path
+from s4al.cli.stages import trt_opener
+from s4al.errors import EngineError
+from s4al.state import Run
+from s4al.watch import Watch
+try:
+    trt_opener(Run(Path('nowhere'), None), 0)(device='cuda:99', batch_size=1, threads=1, watch=Watch())
+except EngineError as error:
+    assert error.what.startswith('TensorRT cannot be used here.')
+else:
+    raise AssertionError('not refused')
+"""
+    assert "torch" not in _loaded(code)

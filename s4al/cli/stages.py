@@ -213,10 +213,13 @@ def metric_loader(run: Run, cycle: int, device: str) -> LoadMetric:
 def trt_opener(run: Run, cycle: int) -> OpenTrt:
     """What `open_engine` needs for TensorRT; loads torch when it is called."""
 
-    def open_trt(**settings: Any) -> Engine:
+    def open_trt(*, device: str, **settings: Any) -> Engine:
+        from s4al.scorer.trt_engine import find_trt
+
+        find_trt(device)  # most machines have nothing, and are told so before torch is loaded
         from s4al.export.trt_plan import open_tensorrt
 
-        return open_tensorrt(run, cycle, **settings)
+        return open_tensorrt(run, cycle, device=device, **settings)
 
     return open_trt
 

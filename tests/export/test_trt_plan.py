@@ -16,7 +16,7 @@ from s4al.cli.app import run as s4al
 from s4al.errors import EngineError
 from s4al.export import trt_plan
 from s4al.export.trt_plan import OpenedPlan, build_plan, open_plan, structure
-from s4al.scorer import engines
+from s4al.scorer import engines, trt_engine
 from s4al.scorer.engines import OrtEngine
 from s4al.scorer.gpu import Gpu
 from s4al.scorer.model_card import read_model
@@ -62,7 +62,8 @@ def machine(shared_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     names = tuple(shared_run.class_names)
     _, card = read_model(shared_run.stage(0, "export") / "model.onnx")
     monkeypatch.setenv("S4AL_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(trt_plan, "find_trt", machine.find_trt)
+    for module in (trt_engine, trt_plan):
+        monkeypatch.setattr(module, "find_trt", machine.find_trt)
     monkeypatch.setattr(
         trt_plan, "CudaDevice", lambda gpu: FakeDevice(machine.worlds[-1])
     )  # the one that is tried last

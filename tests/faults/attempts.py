@@ -6,7 +6,8 @@ child replaces `files._fsync` and `files._rename`, through which every durable w
     {"root": ..., "arguments": [...], "die_at": 7}      SIGKILL itself before the 7th durable operation
     {..., "die_after_s": 1.5}                           the parent sends SIGKILL
     {..., "leave_after": "cycles/000/train"}            leave quietly once this folder is committed
-    {..., "signals": [[2, 0.8], [15, 0.2]]}             the parent sends signals, each after a pause
+    {..., "signals": [[2, 0.8], [15, 0.2]]}             the parent sends signals, each after a pause; the first pause
+                                                        begins when the run has written something
 One JSON line in, one out: {"status": exit code or -signal, "operations": how many durable operations were done}.
 """
 
@@ -87,6 +88,9 @@ def attempt(job: dict[str, Any]) -> dict[str, Any]:
         time.sleep(job["die_after_s"])
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
+    if "signals" in job:
+        while not os.pread(counter, 1, 0) and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            time.sleep(0.01)
     for signum, pause in job.get("signals", ()):
         time.sleep(pause)
         with contextlib.suppress(ProcessLookupError):

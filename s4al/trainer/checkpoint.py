@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -81,8 +82,9 @@ def restore(folder: Path, networks: Mapping[str, nn.Module], optimizer: Optimize
     parameters = dict(_named_parameters(networks))
     for name, tensor in load_file(folder / "optimizer.safetensors").items():
         name, _, key = name.rpartition("/")
-        # Adam counts its steps on the CPU, wherever the parameters are.
-        optimizer.state[parameters[name]][key] = tensor.to(parameters[name].device) if tensor.dim() else tensor
+        # In the memory format of the parameter, which fused optimisers take for granted.
+        like = parameters[name] if tensor.dim() else tensor
+        optimizer.state[parameters[name]][key] = torch.empty_like(like, device=parameters[name].device).copy_(tensor)
     return read_meta(folder)
 
 

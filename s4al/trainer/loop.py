@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+from collections import deque
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from s4al.trainer import distributed as dist
 from s4al.trainer.batches import Batch, Key, StepBatches, batch_size, load_batches
 from s4al.trainer.checkpoint import checkpoints, load_network, restore
 from s4al.trainer.evaluation import evaluate
+from s4al.trainer.figures import Figures
 from s4al.trainer.learner import Setting, Step
 from s4al.trainer.learners import LEARNERS
 from s4al.trainer.log import TrainingLog, tensorboard_folder
@@ -38,6 +40,7 @@ from s4al.trainer.targets import build_targets, open_targets, targets_file
 from s4al.watch import Watch
 
 _ADAM_BETA2 = 0.99  # Grubišić et al.
+_IN_FLIGHT = {"cuda": 1}  # steps that a device is given before the figures of the one before are read; others: 0
 
 
 def train_cycle(run: Run, cycle: int, pool: Pool, *, fabric: Fabric, watch: Watch) -> None:
@@ -133,18 +136,31 @@ class Training:
             log = None
             if self.fabric.is_global_zero:
                 log = stack.enter_context(closing(self._open_log()))
+            unread: deque[Figures] = deque()
+            in_flight = _IN_FLIGHT.get(self.fabric.device.type, 0)
             for step, batch in enumerate(self.open_batches(done), start=done):
-                figures = self.step(step, batch)
-                if log:
-                    log.add(step, self.plain.param_groups[0]["lr"], figures)
+                unread.append(self.step(step, batch))
+                self._read(unread, in_flight, log)
                 stop = self._anyone_stops()
                 due = stop or (step + 1) % self.config.trainer.checkpoint_every == 0 or step + 1 == self.steps
+                if due:
+                    self._read(unread, 0, log)
                 if log and due:
                     log.checkpoint(step + 1, self.learner.networks(), self.plain)
                 if due:
                     self.fabric.barrier()
                 if stop:
                     self.watch.stop_here()
+
+    def _read(self, unread: deque[Figures], in_flight: int, log: TrainingLog | None) -> None:
+        """Check and log the figures of all but the newest `in_flight` steps. Raises NumericsError."""
+        while len(unread) > in_flight:
+            figures = unread.popleft()
+            values = figures.read()
+            if not all(map(math.isfinite, values.values())):
+                raise self._not_finite(figures, values)
+            if log:
+                log.add(figures.number, figures.lr, values)
 
     def _open_log(self) -> TrainingLog:
         images = batch_size(self.parts)
@@ -164,8 +180,12 @@ class Training:
         self.watch.note(f"Cycle {self.cycle}: training resumed from step {meta.step:,} of {self.steps:,}.")
         return meta.step
 
-    def step(self, number: int, batch: Batch) -> dict[str, float]:
-        """One optimiser step; returns its figures, means over the processes."""
+    def step(self, number: int, batch: Batch) -> Figures:
+        """Queue one optimiser step; its figures are means over the processes.
+
+        The host does not wait to see whether they are finite: where they are not, the optimiser leaves parameters and
+        its state as they are, on the device, and whoever reads the figures stops.
+        """
         fabric = self.fabric
         key = Key(self.config.run.seed, self.cycle, number)
         step = Step(number, number // self.per_epoch, number / self.steps, key)
@@ -177,14 +197,12 @@ class Training:
         gradients = [each.grad for each in self.learner.trained.parameters() if each.grad is not None]
         names = ("loss", *self.learner.figures, "grad_norm")
         terms = [losses.terms[name].detach() for name in self.learner.figures]
-        figures = torch.stack([losses.total.detach(), *terms, torch.nn.utils.get_total_norm(gradients)])
-        # The only wait for the device in a step, and all kernels up to here are already queued.
-        values = dict(zip(names, dist.mean_over_processes(fabric, figures).tolist(), strict=True))
-        if not all(map(math.isfinite, values.values())):
-            raise self._not_finite(number, values, batch)
+        values = torch.stack([losses.total.detach(), *terms, torch.nn.utils.get_total_norm(gradients)])
+        values = dist.mean_over_processes(fabric, values)
+        vars(self.plain)["found_inf"] = (~values.isfinite().all()).float()  # which fused optimisers look at
         self.optimizer.step()
         self.learner.after_step(step)
-        return values
+        return Figures(number, self.plain.param_groups[0]["lr"], batch["rows"], names, values)
 
     def _set_learning_rate(self, epoch: int) -> None:
         trainer = self.config.trainer
@@ -212,13 +230,13 @@ class Training:
             return chosen
         return min(8, (os.cpu_count() or 1) - 1) if self.fabric.device.type == "cuda" else 0
 
-    def _not_finite(self, step: int, values: dict[str, float], batch: Batch) -> NumericsError:
+    def _not_finite(self, figures: Figures, values: dict[str, float]) -> NumericsError:
         broken = [name.replace("_", " ") for name, value in values.items() if not math.isfinite(value)]
-        images = ", ".join(self.ids[row] for row in batch["rows"])
+        images = ", ".join(self.ids[row] for row in figures.rows)
         safe = max((int(folder.name.removeprefix("step-")) for folder in checkpoints(self.work)), default=0)
         return NumericsError(
             f"Cycle {self.cycle}: {broken[1] if broken[0] == 'loss' and len(broken) > 1 else broken[0]} is not finite "
-            f"at step {step:,} (images {images}).",
+            f"at step {figures.number:,} (images {images}).",
             kept=f"Step {safe:,} is safe." if safe else "No step was committed yet.",
             remedy="Try a lower trainer.lr or trainer.precision=32-true, in a new run.",
         )
@@ -253,9 +271,10 @@ def _finish(run: Run, cycle: int, work: Path, device: torch.device, watch: Watch
 
 def _build_optimizer(groups: list[dict[str, Any]], trainer: TrainerConfig) -> Optimizer:
     if trainer.optimizer == "adam":
-        return Adam(groups, betas=(trainer.momentum, _ADAM_BETA2), weight_decay=trainer.weight_decay)
+        betas = trainer.momentum, _ADAM_BETA2
+        return Adam(groups, betas=betas, weight_decay=trainer.weight_decay, fused=True)
     nesterov = trainer.momentum > 0
-    return SGD(groups, momentum=trainer.momentum, weight_decay=trainer.weight_decay, nesterov=nesterov)
+    return SGD(groups, momentum=trainer.momentum, weight_decay=trainer.weight_decay, nesterov=nesterov, fused=True)
 
 
 def poly(epoch: int, epochs: int, power: float) -> float:

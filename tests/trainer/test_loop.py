@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
+import itertools
 import json
+import math
 
 import pytest
 import torch
@@ -77,10 +80,12 @@ def test_training_lowers_the_loss(tmp_path, fabric):
     assert sum(losses[-5:]) / 5 < 0.8 * sum(losses[:5]) / 5
 
 
+@pytest.mark.parametrize("in_flight", [0, 1])
 @pytest.mark.parametrize(("module", "broken"), [(learner, "cross_entropy"), (supervised, "reco_loss")])
 def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_images(
-    tmp_path, fabric, monkeypatch, module, broken
+    tmp_path, fabric, monkeypatch, module, broken, in_flight
 ):
+    monkeypatch.setitem(loop._IN_FLIGHT, "cpu", in_flight)
     run, pool, _ = labelled_run(tmp_path / "run")
     real, calls = getattr(module, broken), []
 
@@ -99,6 +104,49 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_images(
     newest = checkpoints(run.cycle(0) / ".work-train")[-1]
     assert newest.name == "step-000002"
     files.verify_folder(newest)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_optimiser_itself_skips_a_step_that_is_not_finite(tmp_path, fabric, monkeypatch, optimizer):
+    run, pool, _ = labelled_run(tmp_path / "run", f"trainer.optimizer={optimizer}")
+    loop.build_targets(run, 0, pool)
+    training = loop.Training(run, 0, pool, tmp_path, fabric, Watch())
+    training.learner.trained.train()
+    first, second, third = itertools.islice(training.open_batches(0), 3)
+    training.step(0, first)
+    before = copy.deepcopy((list(training.learner.trained.parameters()), training.plain.state_dict()["state"]))
+    with monkeypatch.context() as patch:
+        real = supervised.reco_loss
+        patch.setattr(supervised, "reco_loss", lambda *args, **kwargs: real(*args, **kwargs) * float("nan"))
+        figures = training.step(1, second).read()
+    assert math.isnan(figures["reco"]) and math.isfinite(figures["cross_entropy"])
+    torch.testing.assert_close(
+        (list(training.learner.trained.parameters()), training.plain.state_dict()["state"]), before
+    )
+    assert math.isfinite(training.step(2, third).read()["loss"])
+
+
+def test_the_first_step_is_nesterovs_whatever_the_memory_format(tmp_path, fabric):
+    """A fused optimiser reads memory in order: parameters, gradients and momentum must lie alike."""
+    run, pool, _ = labelled_run(tmp_path / "run")
+    loop.build_targets(run, 0, pool)
+    training = loop.Training(run, 0, pool, tmp_path, fabric, Watch())
+    training.learner.trained.train()
+    before = [each.detach().clone() for each in training.learner.trained.parameters()]
+    assert any(not each.is_contiguous() for each in before)
+    training.step(0, next(iter(training.open_batches(0))))
+    trainer = run.config.trainer
+    for old, new in zip(before, training.learner.trained.parameters(), strict=True):
+        gradient = new.grad + trainer.weight_decay * old
+        torch.testing.assert_close(new.detach(), old - trainer.lr * (1 + trainer.momentum) * gradient)
+
+
+def test_steps_in_flight_change_nothing(tmp_path, fabric, monkeypatch):
+    for name, in_flight in (("a", 0), ("b", 1)):
+        monkeypatch.setitem(loop._IN_FLIGHT, "cpu", in_flight)
+        run, pool, _ = labelled_run(tmp_path / name, "run.cycles=1", "trainer.epochs=3")
+        train_cycle(run, 0, pool, fabric=fabric, watch=Watch())
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
 
 
 def test_batches_without_any_label_train_nothing_and_break_nothing(tmp_path, fabric, monkeypatch):

@@ -24,8 +24,9 @@ FAULTY = (
     "data.labelled_fraction=0.34",
     "trainer.epochs=1",
     "trainer.last_epochs=1",
-    "trainer.iterations_per_epoch=4",
-    "trainer.joint_iterations_per_epoch=4",
+    "trainer.iterations_per_epoch=2",
+    "trainer.joint_iterations_per_epoch=2",
+    "trainer.checkpoint_every=1",
     "scorer.threads=1",
     "scorer.shard_images=2",
 )

@@ -22,12 +22,7 @@ VARIANTS = [
     ["learner.name=mean-teacher", "learner.mix=cutmix", "learner.confidence=fixed", "learner.ramp_up=0.5"],
     ["learner.name=mean-teacher", "learner.mix=none"],
     ["learner.name=cutmix", "learner.teacher=simple"],
-    *(
-        ["learner.name=phtps", "learner.teacher=simple", f"learner.variant={v}"]
-        for v in ("1w-ps", "1w-pt", "2w-p1", "1w-p2")
-    ),
-    ["learner.name=uda", "learner.annealing=none"],
-    ["learner.name=cps", "learner.mix=none"],
+    *(["learner.name=phtps", "learner.teacher=simple", f"learner.variant={v}"] for v in ("1w-pt", "2w-p1")),
 ]
 
 
@@ -42,12 +37,12 @@ def test_every_learner_has_settings_and_a_class():
 
 @pytest.mark.parametrize("overrides", VARIANTS, ids=" ".join)
 def test_a_stopped_training_continues_to_the_same_bytes(tmp_path, fabric, overrides):
-    overrides = [*overrides, "trainer.epochs=4", "trainer.last_epochs=4", "run.cycles=1"]
+    overrides = [*overrides, "trainer.epochs=3", "trainer.last_epochs=3", "run.cycles=1"]
     straight, pool, _ = labelled_run(tmp_path / "a", *overrides)
     train_cycle(straight, 0, pool, fabric=fabric, watch=Watch())
     stopped, pool, _ = labelled_run(tmp_path / "b", *overrides)
     with pytest.raises(Interrupted):
-        train_cycle(stopped, 0, pool, fabric=fabric, watch=StopAfter(7))
+        train_cycle(stopped, 0, pool, fabric=fabric, watch=StopAfter(5))
     train_cycle(stopped, 0, pool, fabric=fabric, watch=Watch())
     assert digests(straight.root) == digests(stopped.root)
     lines = [json.loads(line) for line in (straight.stage(0, "train") / "metrics.jsonl").read_text().splitlines()]

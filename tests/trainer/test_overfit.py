@@ -21,9 +21,9 @@ from s4al.watch import Watch
 HEIGHT, WIDTH = 32, 64
 COLOURS = np.array([[40, 60, 90], [200, 60, 40], [60, 180, 80], [220, 210, 90]], np.uint8)
 
-# An average over the last ten steps rather than hundred, and nothing pasted: there are few steps and few images.
+# An average over the last ten steps rather than hundred, and little or nothing pasted: steps and images are few.
 SHORT = {
-    "s4al": ("learner.decay=0.9", "learner.tested=student"),
+    "s4al": ("learner.decay=0.9", "learner.tested=student", "learner.cold_start=0.5"),
     "mean-teacher": ("learner.decay=0.9", "learner.mix=none"),
     "cutmix": ("learner.decay=0.9",),
     "cutmix-star": ("learner.decay=0.9",),
@@ -81,7 +81,8 @@ def settings(shapes: Path, name: str, cycles: int) -> tuple[str, ...]:
         f"data.width={WIDTH}",
         "model.representation_dim=16",
         "model.dropout=0.0",
-        "trainer.epochs=10",
+        "trainer.lr=0.02",
+        f"trainer.epochs={10 if cycles == 1 else 5}",
         "trainer.last_epochs=10",
         "trainer.iterations_per_epoch=10",
         "trainer.joint_iterations_per_epoch=10",

@@ -254,15 +254,34 @@ def _pool_at(bench: Bench, size: Size, images: int) -> dict[str, Any]:
                 work()
                 if turn:
                     seconds[name].append(time.perf_counter() - started)
-    rate = {name: images / min(each) for name, each in seconds.items()}
+        rate = {name: images / min(each) for name, each in seconds.items()}
+        alone = _alone(bench, engine)
     return {
         "images": images,
+        "share_of_bare": rate["ours"] * alone["network"],
+        "gpu_idle": max(0.0, 1 - rate["ours"] * (alone["network"] + alone["kernel"])),
+        "ms_per_image_alone": {name: 1000 * each for name, each in alone.items()},
         "engine": f"{engine.name} ({engine.provider})",
         "batch_size": engine.batch_size,
         "images_per_s": rate,
         "times_published": rate["ours"] / rate["published"],
         "host_seconds_by_stage": dict(watch.seconds),
     }
+
+
+def _alone(bench: Bench, engine: Any) -> dict[str, float]:
+    """Seconds an image of each stage with nothing else under way; here on the CPU, of the network and the kernel."""
+    from s4al.scorer.device_pipeline import stages_alone
+
+    if not bench.dry_run:
+        return stages_alone(engine)
+    image_NHWC = np.zeros((engine.batch_size, engine.card.height, engine.card.width, 3), np.uint8)
+    logits = engine.run(image_NHWC)
+    work = {
+        "network": lambda _: engine.run(image_NHWC),
+        "kernel": lambda _: region_scores(logits, **engine.card.geometry),
+    }
+    return {name: ms / 1000 / engine.batch_size for name, ms in bench.in_turns(work).items()}
 
 
 def _random_pool(path: Path, size: Size, images: int) -> np.ndarray:

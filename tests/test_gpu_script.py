@@ -24,6 +24,8 @@ def test_every_part_runs_and_writes_its_file(tmp_path: Path) -> None:
         results = found[f"gpu_{part}"]["results"]
         assert results["dry_run"]
         assert len(results) >= 3
+    (pool,) = (about for about in found["gpu_pool"]["results"].values() if isinstance(about, dict))
+    assert 0 <= pool["gpu_idle"] < 1 and pool["share_of_bare"] > 0
     assert found["gpu_step"]["results"]["ms_per_step"].keys() == {"published", "s4al"}
     (row,) = found["gpu_protocol"]["results"]["rows"]
     assert row["labelled_fraction"] == 0.1 and row["iterations"] == 2

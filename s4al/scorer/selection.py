@@ -233,17 +233,20 @@ def _spaced_quota(
     order = np.lexsort((candidates.region_M, -merit_M, candidates.image_M))
     room = _Room(candidates, replace(spread, most_per_image=k))
     chosen = np.array([index for index in order if k and room.take(index)], np.int64)
-    image = candidates.image_M[chosen]
-    return chosen, (np.arange(len(chosen)) - np.searchsorted(image, image, side="left")).astype(np.int32)
+    return chosen, _ranks(candidates.image_M[chosen])
 
 
 def _best_of_each_image(
     candidates: Candidates, merit_M: NDArray[np.floating], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     order = np.lexsort((candidates.region_M, -merit_M, candidates.image_M))
-    image = candidates.image_M[order]
-    rank = (np.arange(len(order)) - np.searchsorted(image, image, side="left")).astype(np.int32)
+    rank = _ranks(candidates.image_M[order])
     return order[rank < k], rank[rank < k]
+
+
+def _ranks(image_M: NDArray[np.int32]) -> NDArray[np.int32]:
+    """0, 1, 2 ... within each image; ascending ids in, the best region of each first."""
+    return (np.arange(len(image_M)) - np.searchsorted(image_M, image_M, side="left")).astype(np.int32)
 
 
 def _balanced(candidates: Candidates, merit_M: NDArray[np.floating], budget: int, room: _Room) -> NDArray[np.int64]:

@@ -13,8 +13,9 @@ from s4al.trainer import train_cycle
 from s4al.trainer.checkpoint import load_network
 from s4al.trainer.distributed import launch_fabric
 from s4al.trainer.learners import LEARNERS
-from s4al.watch import Interrupted, Watch
-from tests.tiny import StopAfter, digests, labelled_run
+from s4al.watch import Watch
+from tests.resume import train_beside_a_stopped_one
+from tests.tiny import labelled_run
 
 VARIANTS = [
     *(["learner.name=" + name] for name in LEARNERS if name != "deal"),
@@ -38,13 +39,7 @@ def test_every_learner_has_settings_and_a_class():
 @pytest.mark.parametrize("overrides", VARIANTS, ids=" ".join)
 def test_a_stopped_training_continues_to_the_same_bytes(tmp_path, fabric, overrides):
     overrides = [*overrides, "trainer.epochs=3", "trainer.last_epochs=3", "run.cycles=1"]
-    straight, pool, _ = labelled_run(tmp_path / "a", *overrides)
-    train_cycle(straight, 0, pool, fabric=fabric, watch=Watch())
-    stopped, pool, _ = labelled_run(tmp_path / "b", *overrides)
-    with pytest.raises(Interrupted):
-        train_cycle(stopped, 0, pool, fabric=fabric, watch=StopAfter(5))
-    train_cycle(stopped, 0, pool, fabric=fabric, watch=Watch())
-    assert digests(straight.root) == digests(stopped.root)
+    straight = train_beside_a_stopped_one(tmp_path, fabric, 5, *overrides)
     lines = [json.loads(line) for line in (straight.stage(0, "train") / "metrics.jsonl").read_text().splitlines()]
     figures = LEARNERS[straight.config.learner.name].figures
     assert all(line.keys() == {"step", "lr", "loss", *figures, "grad_norm"} for line in lines)

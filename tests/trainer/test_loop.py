@@ -16,6 +16,7 @@ from s4al.trainer.checkpoint import checkpoints, load_network
 from s4al.trainer.distributed import launch_fabric
 from s4al.trainer.loop import poly, quarter_cosine, schedule
 from s4al.watch import Interrupted, Watch
+from tests.resume import train_beside_a_stopped_one
 from tests.tiny import StopAfter, digests, labelled_run, tiny_config
 
 
@@ -62,13 +63,7 @@ def test_a_stopped_training_continues_to_the_same_bytes(tmp_path, fabric):
 
 def test_adam_continues_to_the_same_bytes_under_its_cosine(tmp_path, fabric):
     adam = ("trainer.optimizer=adam", "trainer.schedule=cosine", "trainer.lr=0.001", "trainer.head_lr_multiplier=4")
-    straight, pool, _ = labelled_run(tmp_path / "a", *adam)
-    train_cycle(straight, 0, pool, fabric=fabric, watch=Watch())
-    stopped, pool, _ = labelled_run(tmp_path / "b", *adam)
-    with pytest.raises(Interrupted):
-        train_cycle(stopped, 0, pool, fabric=fabric, watch=StopAfter(3))
-    train_cycle(stopped, 0, pool, fabric=fabric, watch=Watch())
-    assert digests(straight.root) == digests(stopped.root)
+    straight = train_beside_a_stopped_one(tmp_path, fabric, 3, *adam)
     lines = [json.loads(line) for line in (straight.stage(0, "train") / "metrics.jsonl").read_text().splitlines()]
     assert lines[0]["lr"] == 0.001 and lines[3]["lr"] == pytest.approx(0.001 * 0.5**0.5)
 

@@ -5,6 +5,8 @@ All are timed in turns on the same images in one process, so that a busy machine
 
 from __future__ import annotations
 
+import itertools
+import math
 import resource
 import sys
 import tempfile
@@ -81,12 +83,12 @@ def profile_run(
     "ms_per_image"}}`.
 
     `read` is the time spent waiting for images, which are read ahead; `preprocess`, which is the head of the exported
-    graph, is timed by itself and taken out of `network`; `bare_images_per_s` is the whole graph alone on images already
-    in memory; `host_idle` is the share of the threads' time in which they computed nothing; `decode_ms_per_image` is of
-    one thread, and spent once, before a pool is scored; `peak_memory_bytes` is of the process since its start. Bounds:
-    see `roofline`. Engines on a GPU also have `device_stages`: each stage alone, as `stages_alone` times it, in shares
-    of the pipeline's time, which overlap; and `idle`, what is left of that time beside network and kernel. Their
-    network contains the preprocessing, with which it is one graph.
+    graph, is timed by itself and taken out of `network` (0 where that cannot be told); `bare_images_per_s` is the whole
+    graph alone on images already in memory; `host_idle` is the share of the threads' time in which they computed
+    nothing; `decode_ms_per_image` is of one thread, and spent once, before a pool is scored; `peak_memory_bytes` is of
+    the process since its start. Bounds: see `roofline`. Engines on a GPU also have `device_stages`: each stage alone,
+    as `stages_alone` times it, in shares of the pipeline's time, which overlap; and `idle`, what is left of that time
+    beside network and kernel. Their network contains the preprocessing, with which it is one graph.
 
     Raises
     ------
@@ -189,11 +191,13 @@ class _Subject:
     scoring_s: float = 0.0
     computing_s: float = 0.0  # of all threads, meanwhile
     bare_s: float = 0.0
-    preprocess_s: float = 0.0
+    fastest_batch_s: float = math.inf  # through the whole graph
+    fastest_preprocess_s: float = math.inf
 
     def forget(self) -> None:
         self.stopwatch = Stopwatch(timeline=True)
-        self.scoring_s = self.computing_s = self.bare_s = self.preprocess_s = 0.0
+        self.scoring_s = self.computing_s = self.bare_s = 0.0
+        self.fastest_batch_s = self.fastest_preprocess_s = math.inf
 
     def score(self, cache: ImageCache, span: Span) -> None:
         """From the decoded cache to selections, as `score_cycle` and `select_cycle` do it, into files that vanish."""
@@ -243,18 +247,27 @@ class _Subject:
         size, count = self.engine.batch_size, len(image_NHWC)
         slots = np.arange(-(-count // size) * size) % count  # the last batch is filled up with the first images
         batches = image_NHWC[slots].reshape(-1, size, *image_NHWC.shape[1:])
-        kept = count / len(slots)
-        self.bare_s += kept * _seconds(lambda: [self.engine.run(batch) for batch in batches])
-        if (preprocess := self.preprocess) is not None:
-            self.preprocess_s += kept * _seconds(lambda: [preprocess.run(batch) for batch in batches])
+        batch_s = _seconds_each(self.engine.run, batches)
+        self.bare_s += sum(batch_s) * count / len(slots)
+        self.fastest_batch_s = min(self.fastest_batch_s, *batch_s)
+        if self.preprocess is not None:
+            self.fastest_preprocess_s = min(self.fastest_preprocess_s, *_seconds_each(self.preprocess.run, batches))
+
+    def _split(self, graph_s: float) -> tuple[float, float]:
+        """The graph's seconds as (preprocessing, network), in the shares of the fastest batches.
+
+        Hiccups only ever add to a time. Where the head alone still took longer than the graph, as may be with toy
+        networks, all of it is the network's.
+        """
+        share = self.fastest_preprocess_s / self.fastest_batch_s
+        return (share * graph_s, (1 - share) * graph_s) if share < 1 else (0.0, graph_s)
 
     def report(self, images: int, peaks: Peaks, network: Work) -> dict[str, Any]:
         rate, bare = images / self.scoring_s, images / self.bare_s
         on_device = isinstance(self.engine, DeviceEngine)
         spent = {name: self.stopwatch.seconds[name] for name in (_STAGES_ON_DEVICE if on_device else _STAGES)}
         if not on_device:
-            spent["preprocess"] = min(self.preprocess_s, spent["network"])
-            spent["network"] -= spent["preprocess"]
+            spent["preprocess"], spent["network"] = self._split(spent["network"])
         spent["other"] = max(0.0, self.scoring_s - sum(spent.values()))
         return {
             "engine": self.engine.name,
@@ -326,6 +339,15 @@ class _Published:
             "images_per_s": images / self.seconds,
             "ms_per_image": 1000 * self.seconds / images,
         }
+
+
+def _seconds_each(work: Callable[[NDArray[np.uint8]], object], batches: NDArray[np.uint8]) -> list[float]:
+    time.sleep(_PAUSE_S)
+    moments = [time.perf_counter()]
+    for batch in batches:
+        work(batch)
+        moments.append(time.perf_counter())
+    return [end - start for start, end in itertools.pairwise(moments)]
 
 
 def _seconds(work: Callable[[], object]) -> float:

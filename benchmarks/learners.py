@@ -1,6 +1,6 @@
 """Every learner on the embedded scenes: the same images, budget and iterations, and what a step costs.
 
-    python -m benchmarks.learners [--out DIR] [--seeds 3108 3109 3110] [--rows NAME ...]
+    python -m benchmarks.learners [--out DIR] [--seeds 3108 3109 3110] [--rows NAME ...] [--jobs N]
 
 A run is two trainings from random weights with one round of regions between them; what is reported is the second. Runs
 continue where they were cut off, so the command can be given again. Steps are timed afterwards, all learners in turn in
@@ -12,11 +12,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +62,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/learners"), help="where the runs go")
     parser.add_argument("--seeds", type=int, nargs="+", default=[3108, 3109, 3110])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, which share the cores")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     cycles: dict[str, list[dict[str, Any]]] = {row: [] for row in arguments.rows}
-    for seed, row in itertools.product(arguments.seeds, arguments.rows):
-        cycles[row].append(_train(_folder(arguments.out, row, seed), row, seed, arguments.overrides))
+    with ThreadPoolExecutor(arguments.jobs) as executor:
+        todo = [
+            (row, executor.submit(_train, _folder(arguments.out, row, seed), row, seed, arguments))
+            for seed, row in itertools.product(arguments.seeds, arguments.rows)
+        ]
+        try:
+            for row, cycle in todo:
+                cycles[row].append(cycle.result())
+        except BaseException:
+            executor.shutdown(cancel_futures=True)
+            raise
     runs = {row: Run.open(_folder(arguments.out, row, arguments.seeds[0])) for row in arguments.rows}
     step_s = _time_steps(runs)
     base = arguments.rows[0]
@@ -81,11 +93,12 @@ def _folder(out: Path, row: str, seed: int) -> Path:
     return out / f"{row.replace(',', '').replace(' ', '-')}-{seed}"
 
 
-def _train(root: Path, row: str, seed: int, overrides: list[str]) -> dict[str, Any]:
+def _train(root: Path, row: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """The last cycle of a run, as `s4al train --json` reports it."""
     command = [sys.executable, "-m", "s4al", "train", str(root), "--preset", "demo", "--device", "cpu", "--json"]
-    settings = (f"run.seed={seed}", *_SETTINGS, *ROWS[row], *overrides)
-    done = subprocess.run([*command, *settings], capture_output=True, text=True)
+    settings = (f"run.seed={seed}", *_SETTINGS, *ROWS[row], *arguments.overrides)
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // arguments.jobs)), "OMP_WAIT_POLICY": "passive"}
+    done = subprocess.run([*command, *settings], capture_output=True, text=True, env=os.environ | threads)
     if done.returncode:
         raise RuntimeError(f"{root.name} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     cycle = json.loads(done.stdout)["cycles"][_CYCLE]

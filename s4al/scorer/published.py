@@ -29,6 +29,7 @@ def published_batch(
     import torch
     from torch.nn.functional import adaptive_avg_pool2d, interpolate, softmax
 
+    threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     chosen: list[tuple[int, float]] = []
     with torch.no_grad():
@@ -46,4 +47,5 @@ def published_batch(
         for region_R in region_NR:
             values, regions = torch.topk(region_R, min(top_k, len(region_R)))
             chosen += zip(regions.cpu().tolist(), values.cpu().tolist(), strict=True)
+    torch.set_num_threads(threads_before)
     return chosen

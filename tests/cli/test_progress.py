@@ -50,7 +50,14 @@ def test_long_notes_are_not_wrapped_in_a_log() -> None:
 
 def test_on_a_terminal_finished_bars_become_lines() -> None:
     stream = io.StringIO()
-    console = Console(file=stream, width=80, force_terminal=True, color_system=None, legacy_windows=False)
+    console = Console(
+        file=stream,
+        width=80,
+        force_terminal=True,
+        color_system=None,
+        legacy_windows=False,
+        get_time=lambda: 0.0,
+    )
     with RichWatch(console) as watch:
         for cycle in range(20):
             watch.progress(f"cycle {cycle} train", 1, 2, loss=1.0)

@@ -5,6 +5,7 @@ child replaces `files._fsync` and `files._rename`, through which every durable w
 
     {"root": ..., "arguments": [...], "die_at": 7}      SIGKILL itself before the 7th durable operation
     {..., "die_after_s": 1.5}                           the parent sends SIGKILL
+    {..., "two_signals_at": 7}                          SIGTERM itself twice before the 7th durable operation
     {..., "leave_after": "cycles/000/train"}            leave quietly once this folder is committed
     {..., "signals": [[2, 0.8], [15, 0.2]]}             the parent sends signals, each after a pause; the first pause
                                                         begins when the run has written something
@@ -53,6 +54,9 @@ def instrument(job: dict[str, Any], counter: int) -> None:
         nonlocal done
         if job.get("die_at") == done:
             os.kill(os.getpid(), signal.SIGKILL)
+        if job.get("two_signals_at") == done:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
         done += 1
         os.pwrite(counter, str(done).encode(), 0)
 

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.conftest import STAGES, Attempts, log_of
 from tests.tiny import digests
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 
 def under(files: dict[str, bytes], folder: str) -> dict[str, bytes]:
@@ -65,7 +65,8 @@ def test_signals_stop_with_the_last_step_committed(attempts: Attempts, straight,
 
 
 def test_a_second_signal_stops_at_once(attempts: Attempts, straight, tmp_path: Path):
-    root = tmp_path / "run"
-    assert attempts(root, signals=[[signal.SIGTERM, 1.0], [signal.SIGTERM, 0.02]])["status"] == 143, log_of(root)
+    root, in_a_checkpoint = tmp_path / "run", 40
+    stopped = attempts(root, two_signals_at=in_a_checkpoint)
+    assert stopped == {"status": 143, "operations": in_a_checkpoint}, log_of(root)
     assert attempts(root)["status"] == 0, log_of(root)
     assert digests(root) == straight

@@ -103,6 +103,7 @@ class KernelContract(Contract):
     @settings(
         max_examples=60,
         deadline=None,
+        derandomize=True,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
     )
     @given(

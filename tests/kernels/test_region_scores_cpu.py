@@ -25,7 +25,7 @@ class TestNumba(Contract):
         return region_scores
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     low=st.tuples(st.integers(1, 6), st.integers(1, 9)),
     more=st.tuples(st.integers(0, 30), st.integers(0, 60)),
@@ -94,6 +94,7 @@ def test_out_is_filled_and_returned() -> None:
 
 def test_input_is_not_written_and_may_be_read_only() -> None:
     logits, arguments = make(CASES["stride 16, ragged"])
+    region_scores(logits, **arguments)  # compiles, where nobody did
     before, compiled = logits.copy(), len(score_chunks.signatures)
     for array in (logits, arguments["labelled_NHW"]):
         array.flags.writeable = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -32,9 +33,7 @@ EQUAL = (
 
 
 def train(root: Path, processes: int, *overrides: str) -> subprocess.CompletedProcess[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", str(port)]
     command = [sys.executable, *(launcher if processes > 1 else []), "-m", "s4al", "train", str(root)]
     return subprocess.run(
@@ -44,6 +43,15 @@ def train(root: Path, processes: int, *overrides: str) -> subprocess.CompletedPr
         timeout=280,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+
+
+def free_port() -> int:
+    """Below those that the system hands out itself, so that nobody gets it before it is bound."""
+    for port in range(10000 + os.getpid() % 20000, 32000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def losses(root: Path) -> dict[str, list[float]]:

@@ -31,7 +31,7 @@ from s4al.trainer.targets import build_targets, targets_file
 from s4al.watch import Watch
 
 # Regional contrast is a part of S4AL+ and of no other row.
-_SETTINGS = ("run.full_supervision=false", "scenes.test=100", "reco.weight=0")
+_SETTINGS = ("run.full_supervision=false", "scenes.test=100", "reco.weight=0", "trainer.precision=bf16-mixed")
 ROWS: dict[str, tuple[str, ...]] = {
     "supervised": ("learner.name=supervised",),
     "s4al-plus": ("learner.name=s4al-plus", "reco.weight=1"),

@@ -32,8 +32,11 @@ from s4al.watch import Watch
 
 # Regional contrast is a part of S4AL+ and of no other row.
 _SETTINGS = ("run.full_supervision=false", "scenes.test=100", "reco.weight=0", "trainer.precision=bf16-mixed")
+_ADAM = ("trainer.optimizer=adam", "trainer.lr=0.002")
 ROWS: dict[str, tuple[str, ...]] = {
     "supervised": ("learner.name=supervised",),
+    # What learners with a part for unlabelled images are left with when that part brings nothing.
+    "the labelled part alone": ("learner.name=mean-teacher", "learner.weight=0"),
     "s4al-plus": ("learner.name=s4al-plus", "reco.weight=1"),
     "s4al": ("learner.name=s4al",),
     "mean-teacher, no mixing": ("learner.name=mean-teacher", "learner.mix=none"),
@@ -50,7 +53,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     "cps": ("learner.name=cps",),
     "deal": ("learner.name=deal", "model.difficulty_stride=8"),
     # Its squared distance of logits diverges at the step size of the others; the paper trains with Adam.
-    "equal": ("learner.name=equal", "trainer.optimizer=adam", "trainer.lr=0.002"),
+    "equal": ("learner.name=equal", *_ADAM),
+    "supervised, Adam": ("learner.name=supervised", *_ADAM),
 }
 _CYCLE = 1
 _STEPS, _TURNS = 4, 5  # timed

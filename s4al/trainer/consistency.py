@@ -44,7 +44,7 @@ class Consistency(Learner):
     def ready(self, student: nn.Module) -> None:
         super().ready(student)
         if self.settings.teacher == "mean":
-            self.teacher = MeanTeacher(self.trained, decay=self.settings.decay, warm_up=False, buffers=True)
+            self.teacher = MeanTeacher(self.trained, decay=self.settings.decay, buffers=True)
 
     @classmethod
     def unlabelled_rows(cls, targets: Targets) -> Sequence[int]:

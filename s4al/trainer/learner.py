@@ -63,6 +63,7 @@ class Learner(ABC):
 
     Attributes
     ----------
+    labels_only : there is nothing unlabelled to learn from.
     figures : names of the terms that `losses` returns at every step.
     trained : the module whose parameters the optimiser changes; `student` is the same, set up for device and precision.
     contrastive : uses the representation head.
@@ -77,7 +78,7 @@ class Learner(ABC):
 
     def __init__(self, setting: Setting) -> None:
         self.config, self.settings, self.fabric = setting.config, setting.config.learner, setting.fabric
-        self.num_classes = setting.num_classes
+        self.num_classes, self.labels_only = setting.num_classes, len(setting.parts) == 1
         self.trained = self.build(setting)
         self.student: nn.Module = self.trained
 
@@ -97,7 +98,7 @@ class Learner(ABC):
             return alone(targets, config)
         hidden = frozenset(targets.labelled)
         return (
-            (Stream(targets.labelled, trainer.batch_labelled),),
+            (Stream(targets.labelled, trainer.batch_labelled, reflect=True),),
             (Stream(rows, trainer.batch_unlabelled, reflect=True, hidden=hidden),),
         )
 

@@ -1,8 +1,8 @@
 """Mean teacher with hard pseudo-labels (Tarvainen & Valpola 2017; with CutMix, French et al. 2020; with ClassMix,
 Olsson et al. 2021).
 
-The teacher, in evaluation mode and with averaged statistics, labels the weak view; the student learns the same images
-mixed, flipped and jittered. The original's squared error between probabilities is `cutmix-star`.
+The teacher, in training mode as in the published codes of the latter two, labels the weak view; the student learns the
+same images mixed, flipped and jittered. The original's squared error between probabilities is `cutmix-star`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from s4al.trainer.batches import Batch, normalise
 from s4al.trainer.learner import Learner, Losses, Step
 from s4al.trainer.losses import cross_entropy_map, mean_where
 from s4al.trainer.mixing import box_mask, class_mask, next_image, partner, paste
-from s4al.trainer.pseudo import confident_share, pseudo_label
+from s4al.trainer.pseudo import pseudo_label
 from s4al.trainer.teacher import MeanTeacher
 from s4al.trainer.views import View, flip, jitter, rgb, standardise
 
@@ -30,7 +30,12 @@ class MeanTeacherLearner(Learner):
 
     def ready(self, student: nn.Module) -> None:
         super().ready(student)
-        self.teacher = MeanTeacher(self.trained, decay=self.settings.decay, warm_up=True, buffers=True)
+        self.teacher = MeanTeacher(self.trained, decay=self.settings.decay, buffers=False)
+
+    def after_step(self, step: Step) -> None:
+        super().after_step(step)
+        if self.teacher and self.labels_only:
+            self.teacher.adopt_statistics(self.trained)
 
     def losses(self, batch: Batch, step: Step) -> Losses:
         (image_BHWC, label_BHW), *others = self.split(batch)
@@ -61,15 +66,31 @@ class MeanTeacherLearner(Learner):
         view = flip(view, self.config.augment.flip, rng)
         logits_BChw = self.student(standardise(jitter(view.rgb_B3HW, self.settings.jitter, rng)))
         logits_BCHW = self.full_size(logits_BChw, view.label_BHW)
-        loss_BHW, valid_BHW = cross_entropy_map(logits_BCHW, view.label_BHW), view.label_BHW != IGNORE
-        share_B = confident_share(view, self.settings.confidence_threshold)
-        if self.settings.confidence == "fixed":
-            confident_BHW = view.confidence_BHW >= self.settings.confidence_threshold
-            # Over all valid pixels, not over the confident ones: a batch without any should not weigh as much.
-            loss = torch.where(confident_BHW, loss_BHW, 0.0).sum() / valid_BHW.sum().clamp(min=1)
-        else:
-            loss = mean_where(loss_BHW * share_B.view(-1, 1, 1), valid_BHW)
-        return loss, share_B.mean()
+        loss_BHW = cross_entropy_map(logits_BCHW, view.label_BHW)
+        fixed, threshold = self.settings.confidence == "fixed", self.settings.confidence_threshold
+        weight_BHW, share_B = pixel_weights(view, fixed=fixed, threshold=threshold)
+        # Over all valid pixels, not over the confident ones: a batch without any should not weigh as much.
+        return mean_where(loss_BHW * weight_BHW, view.label_BHW != IGNORE), share_B.mean()
+
+
+def pixel_weights(view: View, *, fixed: bool, threshold: float) -> tuple[Tensor, Tensor]:
+    """What each pixel counts in the loss, and of the pixels labelled by the teacher the share that is confident.
+
+    True labels count 1 and are not in the share: they say nothing of the teacher.
+
+    Parameters
+    ----------
+    fixed : count the teacher's labels 1 where they are confident and 0 elsewhere; otherwise as much as that share.
+    threshold : from which on they are confident.
+
+    Returns
+    -------
+    float32 (B, H, W) and (B,).
+    """
+    guessed_BHW = (view.label_BHW != IGNORE) & ~view.known_BHW
+    confident_BHW = guessed_BHW & (view.confidence_BHW >= threshold)
+    share_B = confident_BHW.sum(dim=(1, 2)) / guessed_BHW.sum(dim=(1, 2)).clamp(min=1)
+    return torch.where(view.known_BHW, 1.0, confident_BHW.float() if fixed else share_B.view(-1, 1, 1)), share_B
 
 
 def ramp(progress: float, share: float) -> float:

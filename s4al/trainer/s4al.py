@@ -38,8 +38,7 @@ class S4al(Learner):
         super().__init__(setting)
         settings = setting.config.learner
         self._cold_epochs = round(settings.cold_start * setting.config.trainer.epochs)
-        self._all_is_labelled = len(setting.parts) == 1
-        if settings.replay_size and setting.cycle > 0 and not self._all_is_labelled:
+        if settings.replay_size and setting.cycle > 0 and not self.labels_only:
             self.replay = Replay(
                 setting.parts,
                 seed=setting.config.run.seed,
@@ -52,11 +51,11 @@ class S4al(Learner):
 
     def ready(self, student: nn.Module) -> None:
         super().ready(student)
-        self.teacher = MeanTeacher(self.trained, decay=self.settings.decay, warm_up=True, buffers=False)
+        self.teacher = MeanTeacher(self.trained, decay=self.settings.decay, buffers=False)
 
     def after_step(self, step: Step) -> None:
         super().after_step(step)
-        if self.teacher and (self._all_is_labelled or step.epoch < self._cold_epochs):
+        if self.teacher and (self.labels_only or step.epoch < self._cold_epochs):
             self.teacher.adopt_statistics(self.trained)
 
     def losses(self, batch: Batch, step: Step) -> Losses:

@@ -15,22 +15,25 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class MeanTeacher:
     """The exponential moving average of a student's parameters (Tarvainen & Valpola 2017).
 
+    Its decay warms up, min(1 - 1 / (t + 1), decay) after step t: 0, 0.5, 0.667 ... (S4AL, ReCo). With a constant one
+    (PhTPS), a teacher of random weights would keep batch norm's first variances, all 1, for hundreds of steps.
+
     Parameters
     ----------
     student : copied as it is.
     decay : of the average, a step.
-    warm_up : smaller at first, min(1 - 1 / (t + 1), decay) after step t = 0, 1, ...: 0, 0.5, 0.667 ... (S4AL, ReCo).
     buffers : average the statistics of batch norm as well, and predict with them (PhTPS). Without, the teacher keeps
-        its own: it labels in training mode, with the statistics of the batch and with dropout (S4AL, ReCo).
+        its own: it labels in training mode, with the statistics of the batch and with dropout (French et al., ClassMix,
+        S4AL, ReCo).
     """
 
-    def __init__(self, student: nn.Module, *, decay: float, warm_up: bool, buffers: bool) -> None:
-        self._decay, self._warm_up, self._buffers = decay, warm_up, buffers
+    def __init__(self, student: nn.Module, *, decay: float, buffers: bool) -> None:
+        self._decay, self._buffers = decay, buffers
         self.network = copy.deepcopy(student).requires_grad_(False)
         self.network.train(not buffers)
 
     def decay_at(self, step: int) -> float:
-        return min(1.0 - 1.0 / (step + 1), self._decay) if self._warm_up else self._decay
+        return min(1.0 - 1.0 / (step + 1), self._decay)
 
     @torch.no_grad()
     def follow(self, student: nn.Module, step: int) -> None:

@@ -25,11 +25,13 @@ class View(NamedTuple):
     """Images, and what is known of their pixels.
 
     rgb_B3HW : float, 0..1. label_BHW : int64 class ids, 255 = ignore. confidence_BHW : float, 0..1, of the label.
+    known_BHW : bool, where the label is a true one.
     """
 
     rgb_B3HW: Tensor
     label_BHW: Tensor
     confidence_BHW: Tensor
+    known_BHW: Tensor
 
 
 def rgb(image_BHWC: Tensor) -> Tensor:
@@ -62,12 +64,14 @@ def rescale(view: View, scale_min: float, scale_max: float, rng: np.random.Gener
     grid_BHW2 = F.affine_grid(theta, [count, 3, height, width], align_corners=False)
     inside_BHW = (grid_BHW2.abs() <= 1).all(dim=3)
     image = F.grid_sample(view.rgb_B3HW, grid_BHW2, mode="bilinear", padding_mode="reflection", align_corners=False)
-    known_B2HW = torch.stack([view.label_BHW.to(image.dtype), view.confidence_BHW.to(image.dtype)], dim=1)
-    known_B2HW = F.grid_sample(known_B2HW, grid_BHW2, mode="nearest", padding_mode="border", align_corners=False)
+    maps_B3HW = torch.stack([each.to(image.dtype) for each in view[1:]], dim=1)
+    maps_B3HW = F.grid_sample(maps_B3HW, grid_BHW2, mode="nearest", padding_mode="border", align_corners=False)
+    label_BHW, confidence_BHW, known_BHW = maps_B3HW.unbind(dim=1)
     return View(
         image,
-        torch.where(inside_BHW, known_B2HW[:, 0].round().long(), IGNORE),
-        torch.where(inside_BHW, known_B2HW[:, 1], 0.0),
+        torch.where(inside_BHW, label_BHW.round().long(), IGNORE),
+        torch.where(inside_BHW, confidence_BHW, 0.0),
+        inside_BHW & (known_BHW > 0.5),
     )
 
 

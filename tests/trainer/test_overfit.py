@@ -24,7 +24,7 @@ COLOURS = np.array([[40, 60, 90], [200, 60, 40], [60, 180, 80], [220, 210, 90]],
 # An average over the last ten steps rather than hundred, and little or nothing pasted: steps and images are few.
 SHORT = {
     "s4al": ("learner.decay=0.9", "learner.tested=student", "learner.cold_start=0.5"),
-    "mean-teacher": ("learner.decay=0.9", "learner.mix=none"),
+    "mean-teacher": ("learner.decay=0.9", "learner.mix=none", "learner.ramp_up=0.5"),
     "cutmix": ("learner.decay=0.9",),
     "cutmix-star": ("learner.decay=0.9",),
     "phtps": ("learner.decay=0.9",),

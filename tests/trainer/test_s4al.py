@@ -20,6 +20,7 @@ def test_pseudo_labels_are_the_argmax_and_true_labels_win_with_confidence_1():
     truth = torch.tensor([[[IGNORE, 0]]])
     view = pseudo_label(torch.zeros(1, 3, 1, 2), logits, truth, align_corners=False)
     assert view.label_BHW.tolist() == [[[0, 0]]]
+    assert view.known_BHW.tolist() == [[[False, True]]]
     assert view.confidence_BHW.flatten().tolist() == pytest.approx([float(torch.tensor(2.0).sigmoid()), 1.0])
 
 
@@ -27,16 +28,17 @@ def test_eta_by_hand():
     """Image 0: 2 of 4 pixels are sure, all count. Image 1: 1 of 2, the rest is ignored with confidence 0."""
     label = torch.tensor([[[0, 1], [1, 1]], [[0, 1], [IGNORE, IGNORE]]])
     confidence = torch.tensor([[[0.97, 0.98], [0.96, 0.5]], [[0.99, 0.2], [0.0, 0.0]]])
-    view = View(torch.zeros(2, 3, 2, 2), label, confidence)
+    view = View(torch.zeros(2, 3, 2, 2), label, confidence, torch.zeros(2, 2, 2, dtype=torch.bool))
     assert confident_share(view, 0.97).tolist() == [0.5, 0.5]
-    nothing = View(view.rgb_B3HW, torch.full_like(label, IGNORE), torch.zeros(2, 2, 2))
+    nothing = view._replace(label_BHW=torch.full_like(label, IGNORE), confidence_BHW=torch.zeros(2, 2, 2))
     assert confident_share(nothing, 0.97).tolist() == [0.0, 0.0]
 
 
 def test_the_weighted_loss_by_hand():
     """(2 * 0.5 * 0.25 + 1 * 1 * 0.25 + 3 * 0.5 * 1) over the three pixels that are not 0."""
     loss = torch.tensor([[[2.0, 1.0]], [[3.0, 0.0]]])
-    view = View(torch.zeros(2, 3, 1, 2), torch.zeros(2, 1, 2).long(), torch.tensor([[[0.5, 1.0]], [[0.5, 0.0]]]))
+    confidence = torch.tensor([[[0.5, 1.0]], [[0.5, 0.0]]])
+    view = View(torch.zeros(2, 3, 1, 2), torch.zeros(2, 1, 2).long(), confidence, confidence == 1)
     assert weighted_loss(loss, view, torch.tensor([0.25, 1.0])).item() == pytest.approx(2.0 / 3)
     assert weighted_loss(torch.zeros_like(loss), view, torch.ones(2)).item() == 0
 

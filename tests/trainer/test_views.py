@@ -28,7 +28,8 @@ def view(height=6, width=8, count=2):
     column = torch.arange(width).expand(count, height, width)
     row = torch.arange(height).view(1, -1, 1).expand(count, height, width)
     image = torch.stack([column / 10, row / 10, torch.zeros_like(column, dtype=torch.float32)], dim=1)
-    return View(image, row * width + column, (row * width + column) / 100)
+    number = row * width + column
+    return View(image, number, number / 100, number % 3 == 0)
 
 
 def test_rgb_and_standardise_are_normalise():
@@ -71,6 +72,7 @@ def test_image_label_and_confidence_stay_together():
     assert (found.rgb_B3HW[:, 0][known] * 10 - column).abs().max() <= 0.51
     assert pixel.numel() > 4 * 48 * 64 * 0.3
     torch.testing.assert_close(found.confidence_BHW[known], found.label_BHW[known] / 100)
+    assert torch.equal(found.known_BHW, known & (found.label_BHW % 3 == 0))
 
 
 def test_flip_mirrors_the_chosen_images_only():

@@ -22,11 +22,8 @@ def pseudo_label(rgb_B3HW: Tensor, logits_BChw: Tensor, truth_BHW: Tensor, *, al
     probability_BCHW = upsample(logits_BChw, truth_BHW, align_corners=align_corners).softmax(dim=1)
     confidence_BHW, label_BHW = probability_BCHW.max(dim=1)
     known_BHW = truth_BHW != IGNORE
-    label_BHW, confidence_BHW = (
-        torch.where(known_BHW, truth_BHW, label_BHW),
-        torch.where(known_BHW, 1.0, confidence_BHW),
-    )
-    return View(rgb_B3HW, label_BHW, confidence_BHW, known_BHW)
+    confidence_BHW = torch.where(known_BHW, 1.0, confidence_BHW)
+    return View(rgb_B3HW, torch.where(known_BHW, truth_BHW, label_BHW), confidence_BHW, known_BHW)
 
 
 def confident_share(view: View, threshold: float) -> Tensor:

@@ -27,9 +27,9 @@ from benchmarks.region_scores import published_chain
 from s4al.config import Config, resolve
 from s4al.export.scoring_network import ScoringNetwork, folded, wrap
 from s4al.kernels import region_scores
-from s4al.scorer.model_card import ModelCard
-from s4al.scorer.roofline import kernel_work_of
-from s4al.trainer.networks import build_network
+from s4al.scorer.engines.model_card import ModelCard
+from s4al.scorer.profile.roofline import kernel_work_of
+from s4al.trainer.networks.build import build_network
 
 _REPEATS = 50
 _WARM_UPS = 3
@@ -225,7 +225,7 @@ def pool(bench: Bench, images: int) -> dict[str, Any]:
 
 def _pool_at(bench: Bench, size: Size, images: int) -> dict[str, Any]:
     from s4al.scorer.pipeline import score_batches
-    from s4al.scorer.published import BATCH_SIZE, published_batch
+    from s4al.scorer.profile.published import BATCH_SIZE, published_batch
     from s4al.scorer.read_ahead import spans
     from s4al.scorer.stopwatch import Stopwatch
 
@@ -294,15 +294,15 @@ def _random_pool(path: Path, size: Size, images: int) -> np.ndarray:
 
 
 def open_engine(bench: Bench, net: ScoringNetwork, card: ModelCard) -> Any:
-    from s4al.scorer.engines import TorchEngine
+    from s4al.scorer.engines.cpu_engines import TorchEngine
 
     if bench.dry_run:
         return TorchEngine(lambda: net, card, batch_size=4, threads=1)
     import copy
 
-    from s4al.scorer.device import CudaDevice
-    from s4al.scorer.device_engines import TorchDeviceEngine, settle_batch_size
-    from s4al.scorer.gpu import find_gpu
+    from s4al.scorer.engines.device import CudaDevice
+    from s4al.scorer.engines.device_engines import TorchDeviceEngine, settle_batch_size
+    from s4al.scorer.engines.gpu import find_gpu
     from s4al.watch import Watch
 
     engine = TorchDeviceEngine(lambda: copy.deepcopy(net), card, CudaDevice(find_gpu()), batch_size=4, threads=1)
@@ -355,7 +355,7 @@ def _difference(logits: list[np.ndarray], scores: list[Any]) -> dict[str, float]
 
 
 def _images(size: Size, data: Path | None, count: int) -> list[np.ndarray]:
-    from s4al.images import load_image, resize_image
+    from s4al.data.images import load_image, resize_image
 
     if data is None:
         rng = np.random.default_rng(0)
@@ -370,7 +370,7 @@ def _images(size: Size, data: Path | None, count: int) -> list[np.ndarray]:
 
 def tensorrt(bench: Bench) -> dict[str, Any]:
     """One try of each TensorRT library that is there: build, load, run, compare; or what it says instead."""
-    from s4al.scorer.trt_adapter import NAMES
+    from s4al.scorer.engines.trt_adapter import NAMES
 
     return {name: _try_tensorrt(bench, name) for name in NAMES}
 
@@ -378,7 +378,7 @@ def tensorrt(bench: Bench) -> dict[str, Any]:
 def _try_tensorrt(bench: Bench, name: str) -> dict[str, Any]:
     from s4al.errors import EngineError
     from s4al.export.onnx_export import export_onnx
-    from s4al.scorer.trt_adapter import load_trt
+    from s4al.scorer.engines.trt_adapter import load_trt
 
     size = TOY if bench.dry_run else CAMVID
     net, card, batch = scoring(size), card_of(size), 2 if bench.dry_run else 32
@@ -398,10 +398,10 @@ def _try_tensorrt(bench: Bench, name: str) -> dict[str, Any]:
 
 
 def _run_plan(bench: Bench, plan: Any, net: ScoringNetwork, card: ModelCard, batch: int) -> dict[str, Any]:
-    from s4al.scorer.device import CudaDevice
-    from s4al.scorer.device_engines import network_rate
-    from s4al.scorer.gpu import find_gpu
-    from s4al.scorer.trt_engine import TrtEngine
+    from s4al.scorer.engines.device import CudaDevice
+    from s4al.scorer.engines.device_engines import network_rate
+    from s4al.scorer.engines.gpu import find_gpu
+    from s4al.scorer.engines.trt_engine import TrtEngine
 
     device = CudaDevice(find_gpu())
     engine = TrtEngine(plan, card, device, batch_size=batch, threads=1, provider="")

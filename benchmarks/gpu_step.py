@@ -26,19 +26,19 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.record import record
-from s4al.cache import CacheWriter
 from s4al.cli.cycle import prepare_pool
 from s4al.config import resolve
 from s4al.data import Pool
-from s4al.labelling import label_initial_images
-from s4al.state import Run
+from s4al.data.cache import CacheWriter
+from s4al.run.labelling import label_initial_images
+from s4al.run.state import Run
 from s4al.trainer.batches import Batch, normalise
 from s4al.trainer.distributed import launch_fabric
 from s4al.trainer.loop import Training
-from s4al.trainer.networks import build_network
+from s4al.trainer.networks.build import build_network
 from s4al.trainer.targets import build_targets, targets_file
 from s4al.watch import Watch
-from tests.trainer.reco_reference import reco_loss_reference
+from tests.trainer.learners.reco_reference import reco_loss_reference
 
 _SETTINGS = (
     "model.weights=none",

@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks.record import record
 from s4al.data import load_pool
-from s4al.state import Run
+from s4al.run.state import Run
 from s4al.trainer.distributed import launch_fabric
 from s4al.trainer.loop import Training
 from s4al.trainer.targets import build_targets, targets_file

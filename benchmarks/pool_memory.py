@@ -31,7 +31,7 @@ def export_network(path: Path) -> None:
 
     from s4al.export.onnx_export import export_onnx
     from s4al.export.scoring_network import ScoringNetwork
-    from s4al.scorer.model_card import ModelCard
+    from s4al.scorer.engines.model_card import ModelCard
 
     torch.manual_seed(0)
     network = nn.Sequential(
@@ -46,10 +46,10 @@ def export_network(path: Path) -> None:
 def make_run(root: Path, model: Path, images: int) -> None:
     """A run of `images` training images, none labelled, with an exported network."""
     from s4al import files
-    from s4al.cache import CacheWriter
     from s4al.config import resolve
-    from s4al.pool import Pool, Row, write_pool
-    from s4al.state import Run
+    from s4al.data.cache import CacheWriter
+    from s4al.data.pool import Pool, Row, write_pool
+    from s4al.run.state import Run
 
     size = (f"data.height={HEIGHT}", f"data.width={WIDTH}")
     cells = (f"acquisition.region_height={CELL}", f"acquisition.region_width={CELL}")
@@ -71,8 +71,8 @@ def make_run(root: Path, model: Path, images: int) -> None:
 
 def score(root: Path) -> dict[str, float]:
     """Score the pool in this process; its peak resident memory."""
+    from s4al.run.state import Run
     from s4al.scorer import score_cycle
-    from s4al.state import Run
     from s4al.watch import Watch
 
     started = time.monotonic()

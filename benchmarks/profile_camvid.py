@@ -16,16 +16,17 @@ import numpy as np
 import torch
 
 from benchmarks.record import record
-from s4al.cache import ImageCache
 from s4al.cli.cycle import prepare_pool
 from s4al.config import resolve
-from s4al.export import export_cycle, folded, scoring_network
-from s4al.labelling import label_initial_images
-from s4al.scorer.profile import profile_run
-from s4al.state import Run
+from s4al.data.cache import ImageCache
+from s4al.export import CycleNetworks
+from s4al.export.stage import export_cycle
+from s4al.run.labelling import label_initial_images
+from s4al.run.state import Run
+from s4al.scorer.profile.profile import profile_run
 from s4al.trainer.batches import normalise
 from s4al.trainer.checkpoint import Meta, save_checkpoint
-from s4al.trainer.networks import build_network
+from s4al.trainer.networks.build import build_network
 from s4al.watch import Watch
 
 
@@ -72,9 +73,8 @@ def main() -> None:
         results = profile_run(
             run,
             0,
+            CycleNetworks(run, 0),
             images=arguments.images,
-            load_network=lambda: folded(scoring_network(run, 0)),
-            load_trained=lambda: scoring_network(run, 0),
             watch=Printer(),
         )
     ort, published = results["engines"][0], results["baseline"]

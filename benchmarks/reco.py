@@ -22,8 +22,8 @@ from torch import Tensor
 
 from benchmarks.record import record
 from s4al.config import Config, ReCoConfig
-from s4al.trainer.reco import reco_loss
-from tests.trainer.reco_reference import reco_loss_reference
+from s4al.trainer.learners.reco import reco_loss
+from tests.trainer.learners.reco_reference import reco_loss_reference
 
 PAUSE_S = 0.05  # between measurements: torch's idle threads spin on for a while and would rob whoever comes next
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}

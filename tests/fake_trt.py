@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from s4al.scorer.device import KernelOutput
-from s4al.scorer.gpu import Gpu
-from s4al.scorer.model_card import ModelCard
+from s4al.scorer.engines.device import KernelOutput
+from s4al.scorer.engines.gpu import Gpu
+from s4al.scorer.engines.model_card import ModelCard
 from tests.lazy_device import kernel_on_arrays
 
 MARK = b"a fake plan of "
@@ -46,7 +46,7 @@ class World:
 
 
 class FakeDevice:
-    """`s4al.scorer.device.Device` with NumPy arrays, as far as an engine needs it; what is captured runs at launch."""
+    """A `Device` with NumPy arrays, as far as an engine needs it; what is captured runs at launch."""
 
     name, index = "Fake 4090", 0
     copy_in, compute, copy_out = 1, 2, 3

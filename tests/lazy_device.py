@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from s4al.kernels import region_scores
-from s4al.scorer.device import DeviceOutOfMemory, KernelOutput
-from s4al.scorer.model_card import ModelCard
+from s4al.scorer.engines.device import DeviceOutOfMemory, KernelOutput
+from s4al.scorer.engines.model_card import ModelCard
 
 
 @dataclass(eq=False)

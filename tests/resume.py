@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from lightning_fabric import Fabric
 
-from s4al.state import Run
+from s4al.run.state import Run
 from s4al.trainer import train_cycle
 from s4al.watch import Interrupted, Watch
 from tests.tiny import StopAfter, digests, labelled_run

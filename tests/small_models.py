@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from s4al.errors import EngineError
 from s4al.export.onnx_export import Precision, export_onnx
 from s4al.export.scoring_network import ScoringNetwork
-from s4al.scorer.engines import OrtEngine
-from s4al.scorer.model_card import ModelCard
-from s4al.state import Run
+from s4al.run.state import Run
+from s4al.scorer.engines.cpu_engines import OrtEngine
+from s4al.scorer.engines.engine import Engine, RegionMetric
+from s4al.scorer.engines.model_card import ModelCard
 from tests.tiny import labelled_run
 
 HEIGHT, WIDTH, CELL = 48, 64, 10  # the size of tests.tiny; cells do not divide it
@@ -100,3 +102,30 @@ def commit_export(run: Run, cycle: int, seed: int = 0, model: bytes | None = Non
     with run.commit(cycle, "export") as folder:
         (folder / "model.onnx").write_bytes(model or small_model(tuple(run.class_names), seed))
         (folder / "parity.json").write_bytes(b"{}")
+
+
+class SmallNetworks:
+    """A `Networks` of small ones; TensorRT is whatever is handed in, or refused.
+
+    Attributes
+    ----------
+    asked : what TensorRT was asked for.
+    """
+
+    def __init__(self, num_classes: int = 3, trt: Callable[[], Engine] | None = None) -> None:
+        self._num_classes, self._trt = num_classes, trt
+        self.asked: dict[str, object] = {}
+
+    def folded(self) -> torch.nn.Module:
+        return small_scoring_network(self._num_classes)
+
+    trained = folded
+
+    def open_trt(self, **settings: object) -> Engine:
+        self.asked = settings
+        if self._trt is None:
+            raise EngineError("TensorRT cannot be used here.")
+        return self._trt()
+
+    def metric(self, device: str) -> RegionMetric:
+        raise AssertionError("no test asks for it")

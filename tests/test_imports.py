@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 
+import grimp
 import pytest
 
 HEAVY = ("cupy", "lightning_fabric", "matplotlib", "numba", "onnx", "onnxruntime", "pyarrow", "tensorboard", "torch")
@@ -17,7 +19,9 @@ def _loaded(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("module", ["s4al", "s4al.scorer", "s4al.kernels", "s4al.state", "s4al.data", "s4al.cli"])
+@pytest.mark.parametrize(
+    "module", ["s4al", "s4al.scorer", "s4al.export", "s4al.kernels", "s4al.run.state", "s4al.data", "s4al.cli"]
+)
 def test_importing_loads_nothing_heavy(module: str) -> None:
     loaded = _loaded(f"import {module}")
     assert "s4al" in loaded
@@ -40,15 +44,23 @@ def test_help_does_not_even_load_the_configuration() -> None:
 def test_a_machine_without_tensorrt_is_told_so_before_torch_is_loaded() -> None:
     code = """
 from pathlib import Path
-from s4al.cli.stages import trt_opener
 from s4al.errors import EngineError
-from s4al.state import Run
+from s4al.export import CycleNetworks
+from s4al.run.state import Run
 from s4al.watch import Watch
 try:
-    trt_opener(Run(Path('nowhere'), None), 0)(device='cuda:99', batch_size=1, threads=1, watch=Watch())
+    networks = CycleNetworks(Run(Path('nowhere'), None), 0)
+    networks.open_trt(device='cuda:99', batch_size=1, threads=1, watch=Watch())
 except EngineError as error:
     assert error.what.startswith('TensorRT cannot be used here.')
 else:
     raise AssertionError('not refused')
 """
     assert "torch" not in _loaded(code)
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    """Imports for types only and inside functions count too: a reader who follows them goes round as well."""
+    graph = grimp.build_graph("s4al", cache_dir=None)
+    assert len(graph.modules) > 100
+    TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()

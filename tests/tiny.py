@@ -8,8 +8,8 @@ from pathlib import Path
 from s4al.cli.cycle import prepare_pool, run_cycles
 from s4al.config import Config, resolve
 from s4al.data import Dataset, Pool
-from s4al.labelling import label_initial_images
-from s4al.state import Run
+from s4al.run.labelling import label_initial_images
+from s4al.run.state import Run
 from s4al.watch import Watch
 
 TINY = (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from s4al import config as settings
 from s4al import files
 from s4al.errors import AnnotationsNeeded
-from s4al.state import STAGES, Run
+from s4al.run.state import STAGES, Run
 from s4al.watch import Watch
 
 if TYPE_CHECKING:
@@ -149,7 +149,8 @@ def prepare_pool(run: Run, watch: Watch) -> tuple[Pool, Dataset]:
 
 def _ingest(run: Run, dataset: Dataset, watch: Watch) -> None:
     """Commit `cache/`, `classes.json` and, last and as the mark that all is there, `pool.parquet`."""
-    from s4al.data import POOL_FILE, ingest
+    from s4al.data import POOL_FILE
+    from s4al.data.ingest import ingest
 
     def progress(split: str, done: int, total: int) -> None:
         watch.progress(f"read {split}", done, total)
@@ -192,7 +193,7 @@ def _full(run: Run) -> Path:
 
 def _train_fully_supervised(run: Run, pool: Pool, dataset: Dataset | None, fabric: Fabric, watch: Watch) -> None:
     """Train on all labels with the images and iterations of the last joint training, in a run inside the run."""
-    from s4al.labelling import label_initial_images
+    from s4al.run.labelling import label_initial_images
     from s4al.trainer import train_cycle
 
     trainer = run.config.trainer
@@ -224,7 +225,7 @@ def _train_fully_supervised(run: Run, pool: Pool, dataset: Dataset | None, fabri
 
 
 def _label(run: Run, cycle: int, pool: Pool, dataset: Dataset, watch: Watch) -> None:
-    from s4al.labelling import ask_oracle, label_initial_images
+    from s4al.run.labelling import ask_oracle, label_initial_images
 
     if run.is_committed(cycle, "labels"):
         return
@@ -243,9 +244,9 @@ def _label(run: Run, cycle: int, pool: Pool, dataset: Dataset, watch: Watch) -> 
 
 
 def _after_training(run: Run, cycle: int, device: str, watch: Watch) -> None:
-    from s4al.cli.stages import loader, metric_loader, trt_opener
-    from s4al.export import export_cycle
-    from s4al.scorer import score_cycle, select_cycle
+    from s4al.export import CycleNetworks
+    from s4al.export.stage import export_cycle
+    from s4al.scorer import EngineRequest, score_cycle, select_cycle
 
     if not run.is_committed(cycle, "export"):
         watch.stop_here()
@@ -254,15 +255,8 @@ def _after_training(run: Run, cycle: int, device: str, watch: Watch) -> None:
         run.add_seconds(cycle, "export", time.monotonic() - started)
     if not run.is_committed(cycle, "score"):
         watch.stop_here()
-        score_cycle(
-            run,
-            cycle,
-            device=device,
-            load_network=loader(run, cycle),
-            open_trt=trt_opener(run, cycle),
-            load_metric=metric_loader(run, cycle, device),
-            watch=watch,
-        )
+        request = EngineRequest(device=device, networks=CycleNetworks(run, cycle))
+        score_cycle(run, cycle, request, watch=watch)
     if not run.is_committed(cycle, "select"):
         watch.stop_here()
         select_cycle(run, cycle, watch=watch)

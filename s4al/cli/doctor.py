@@ -123,8 +123,8 @@ def _accelerators() -> Iterator[Check]:
 
 def _tensorrt() -> Iterator[Check]:
     """Whether `--engine trt` works; loads the libraries as it would."""
-    from s4al.scorer.plan_cache import cache_folder, problem_of_cache
-    from s4al.scorer.trt_engine import find_trt
+    from s4al.scorer.engines.plan_cache import cache_folder, problem_of_cache
+    from s4al.scorer.engines.trt_engine import find_trt
 
     cost = "no TensorRT engine"
     try:

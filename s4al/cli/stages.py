@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Any
 from s4al import files
 from s4al.config import EngineName, Metric
 from s4al.errors import ConfigError, RunStateError
-from s4al.state import Run
+from s4al.run.state import Run
 from s4al.watch import Watch
 
 if TYPE_CHECKING:
-    import torch
-
     from s4al.export.onnx_export import Precision
     from s4al.export.stage import ExportResult
     from s4al.export.trt_plan import OpenedPlan
-    from s4al.scorer.cycle import LoadMetric, RegionMetric
-    from s4al.scorer.engines import Engine, OpenTrt
 
 _HARDEST = 5  # regions that `score` names
 
@@ -48,20 +44,15 @@ def score(
     ------
     DataError, EngineError, NumericsError, RunStateError, StorageError.
     """
+    from s4al.export import CycleNetworks
+    from s4al.scorer import EngineRequest, score_cycle
+
     run = Run.open(root)
     number = _newest(run, cycle, "export")
-    setting: dict[str, Any] = {
-        "engine": engine,
-        "device": device,
-        "load_network": loader(run, number),
-        "open_trt": trt_opener(run, number),
-        "watch": watch,
-    }
+    request = EngineRequest(engine, device, CycleNetworks(run, number))
     if images is None:
-        from s4al.scorer import score_cycle
-
         with files.run_lock(root, "score"):
-            result = _plain(score_cycle(run, number, **setting, load_metric=metric_loader(run, number, device)))
+            result = _plain(score_cycle(run, number, request, watch=watch))
         if out is not None:
             _copy_scores(Path(result["out"]), out)
             result["out"] = str(out)
@@ -71,11 +62,11 @@ def score(
 
         target = out or root / "scored" / f"{images.resolve().name}-cycle-{number:03d}"
         with _locked_if_inside(root, out, "score"):
-            opened = open_run_engine(run, number, **setting)
+            opened = open_run_engine(run, number, request, watch=watch)
             limit = run.config.data.max_megapixels
             result = _plain(score_folder(images, opened, target, max_megapixels=limit, watch=watch))
-    from s4al.scorer.select_stage import check_metric
-    from s4al.scorer.selection import kernel_metric
+    from s4al.scorer.acquisition.selection import kernel_metric
+    from s4al.scorer.acquisition.stage import check_metric
 
     by = metric or run.config.acquisition.metric
     if images is None or metric:
@@ -110,7 +101,7 @@ def export(
     number = _newest(run, cycle, "train")
     if format == "trt":
         return _export_plan(run, number, precision or "fp16", watch)
-    from s4al.export import export_file
+    from s4al.export.stage import export_file
 
     precision = precision or "fp32"
     target = out or root / "exported" / f"cycle-{number:03d}-{precision}.onnx"
@@ -145,20 +136,18 @@ def _exported(cycle: int, precision: Precision, result: ExportResult | OpenedPla
 
 def profile(root: Path, *, engines: Sequence[EngineName], images: int | None, watch: Watch) -> dict[str, Any]:
     """Time scoring on the newest exported network; writes a trace into `logs/`. Raises EngineError, RunStateError."""
-    from s4al.export import scoring_network
-    from s4al.scorer.profile import profile_run
+    from s4al.export import CycleNetworks
+    from s4al.scorer.profile.profile import profile_run
 
     run = Run.open(root)
     cycle = _newest(run, None, "export")
     return profile_run(
         run,
         cycle,
+        CycleNetworks(run, cycle),
         engines=engines,
         images=images,
         trace=run.logs / "profile-trace.json",
-        load_network=loader(run, cycle),
-        load_trained=lambda: scoring_network(run, cycle),
-        open_trt=trt_opener(run, cycle),
         decode=_decoder(run),
         watch=watch,
     )
@@ -167,7 +156,7 @@ def profile(root: Path, *, engines: Sequence[EngineName], images: int | None, wa
 def _decoder(run: Run) -> Callable[[int], object]:
     """Decodes the n-th training image as `ingest` does. Raises DataError, OSError."""
     from s4al.data import load_pool
-    from s4al.images import read_image, resize_image
+    from s4al.data.images import read_image, resize_image
 
     data, rows = run.config.data, load_pool(run.pool_file).train.rows
     root = Path(data.root) if data.root else run.scenes
@@ -186,42 +175,6 @@ def _newest(run: Run, cycle: int | None, stage: str) -> int:
         which = f"Cycle {number} of {run.root}" if number >= 0 else f"The run {run.root}"
         raise RunStateError(f"{which} has no {stage} stage yet.", remedy=f"Run: s4al train {run.root}")
     return number
-
-
-def loader(run: Run, cycle: int) -> Callable[[], torch.nn.Module]:
-    """What `open_engine` needs for torch, which it loads when it is called."""
-
-    def load() -> torch.nn.Module:
-        from s4al.export import folded, scoring_network
-
-        return folded(scoring_network(run, cycle))
-
-    return load
-
-
-def metric_loader(run: Run, cycle: int, device: str) -> LoadMetric:
-    """What `score_cycle` needs for metrics that run the network in torch, which it loads when it is called."""
-
-    def load() -> RegionMetric:
-        from s4al.export import NetworkMetric
-
-        return NetworkMetric(run, cycle, device)
-
-    return load
-
-
-def trt_opener(run: Run, cycle: int) -> OpenTrt:
-    """What `open_engine` needs for TensorRT; loads torch when it is called."""
-
-    def open_trt(*, device: str, **settings: Any) -> Engine:
-        from s4al.scorer.trt_engine import find_trt
-
-        find_trt(device)  # most machines have nothing, and are told so before torch is loaded
-        from s4al.export.trt_plan import open_tensorrt
-
-        return open_tensorrt(run, cycle, device=device, **settings)
-
-    return open_trt
 
 
 def _locked_if_inside(root: Path, out: Path | None, command: str) -> contextlib.AbstractContextManager[None]:

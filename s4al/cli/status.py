@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from s4al import files
-from s4al.state import STAGES, Run
+from s4al.run.state import STAGES, Run
 
 _DOING = {
     "labels": "label what was selected for cycle {}",
@@ -38,7 +38,7 @@ def read_status(root: Path) -> dict[str, Any]:
     run = Run.open(root)
     pool = None
     if run.pool_file.is_file():
-        from s4al.pool import load_pool
+        from s4al.data.pool import load_pool
 
         pool = load_pool(run.pool_file)
     cycles = []

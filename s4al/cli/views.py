@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s4al.cli.messages import visible
-from s4al.state import STAGES
+from s4al.run.state import STAGES
 
 _MOST_CYCLES = 5  # columns of the table by class that fit in 80 characters
 

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from s4al.regions import Grid
-from s4al.state import Run
+from s4al.data.regions import Grid
+from s4al.run.state import Run
 from s4al.trainer.batches import normalise
 from s4al.trainer.checkpoint import load_network
 from s4al.trainer.losses import upsample
-from s4al.trainer.network import SegmentationNetwork
+from s4al.trainer.networks.network import SegmentationNetwork
 
 
 class NetworkMetric:

@@ -14,7 +14,7 @@ import torch
 from s4al import __version__
 from s4al.errors import EngineError
 from s4al.export.scoring_network import ScoringNetwork, folded
-from s4al.scorer.model_card import INPUT, OUTPUT, ModelCard
+from s4al.scorer.engines.model_card import INPUT, OUTPUT, ModelCard
 
 Precision = Literal["fp32", "fp16"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from s4al.config import ExportConfig, Metric
 from s4al.errors import EngineError
-from s4al.scorer.engines import Engine
+from s4al.scorer.engines.engine import Engine
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import Counter
 from typing import Any, Literal
 
 import torch
@@ -15,9 +16,9 @@ from torch.nn.functional import interpolate, log_softmax
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from s4al.config import PseudoConfig
-from s4al.state import Run
+from s4al.run.state import Run
 from s4al.trainer.checkpoint import load_network
-from s4al.trainer.network import IMAGENET_MEAN, IMAGENET_STD, SegmentationNetwork
+from s4al.trainer.networks.network import IMAGENET_MEAN, IMAGENET_STD, SegmentationNetwork
 
 
 class Normalise(nn.Module):
@@ -118,24 +119,41 @@ def folded(network: ScoringNetwork) -> ScoringNetwork:
     """
     network = copy.deepcopy(network)
     for convolution, norm in _pairs(network):
-        _replace(network, convolution, fuse_conv_bn_eval(convolution, norm))
-        _replace(network, norm, nn.Identity())
+        rest = _after_normalising(norm)
+        if rest is not None:
+            _replace(network, convolution, fuse_conv_bn_eval(convolution, norm))
+            _replace(network, norm, rest)
     for module in network.modules():
         if isinstance(module, nn.ReLU | nn.Hardtanh):  # ReLU6 is one
             module.inplace = False  # halves the time torch.export takes; the result is the same
     return network
 
 
+def _after_normalising(norm: nn.BatchNorm2d) -> nn.Module | None:
+    """What a batch norm does besides normalising, or None where that is not known and it has to stay.
+
+    timm's BatchNormAct2d is a batch norm with dropout and activation inside.
+    """
+    if type(norm).forward is nn.BatchNorm2d.forward:
+        return nn.Identity()
+    inside = dict(norm.named_children())
+    return nn.Sequential(*inside.values()) if list(inside) == ["drop", "act"] else None
+
+
 def _pairs(network: ScoringNetwork) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Convolutions and the batch norms behind them, of those that run once: one that is shared cannot be folded."""
     outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # holds the tensors, so that no id is used twice
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+    ran: Counter[nn.Module] = Counter()
 
     def after(module: nn.Module, _: Any, output: Tensor) -> None:
         assert isinstance(module, nn.Conv2d)
         outputs[id(output)] = (module, output)
+        ran[module] += 1
 
     def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(module, nn.BatchNorm2d)
+        ran[module] += 1
         if id(inputs[0]) in outputs:
             pairs.append((outputs[id(inputs[0])][0], module))
 
@@ -148,7 +166,7 @@ def _pairs(network: ScoringNetwork) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
         core(torch.zeros(1, 3, 64, 64))
     for hook in hooks:
         hook.remove()
-    return pairs
+    return [(convolution, norm) for convolution, norm in pairs if ran[convolution] == ran[norm] == 1]
 
 
 def _replace(root: nn.Module, old: nn.Module, new: nn.Module) -> None:

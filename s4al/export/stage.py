@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4al import files
-from s4al.cache import ImageCache
+from s4al.data.cache import ImageCache
 from s4al.export.onnx_export import Precision, export_onnx
 from s4al.export.parity import Parity, check_parity, measure_parity, report
 from s4al.export.scoring_network import ScoringNetwork, scoring_network
-from s4al.scorer.engines import Engine, OrtEngine, TorchEngine, available_cores
-from s4al.scorer.model_card import ModelCard
-from s4al.scorer.selection import kernel_metric
-from s4al.state import Run
+from s4al.run.state import Run
+from s4al.scorer.acquisition.selection import kernel_metric
+from s4al.scorer.engines.cpu_engines import OrtEngine, TorchEngine
+from s4al.scorer.engines.engine import Engine, available_cores
+from s4al.scorer.engines.model_card import ModelCard
 from s4al.trainer.checkpoint import tested_file
 from s4al.watch import Watch
 

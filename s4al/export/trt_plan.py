@@ -15,14 +15,14 @@ from s4al.export.onnx_export import Precision, export_onnx
 from s4al.export.parity import Parity, check_parity
 from s4al.export.scoring_network import ScoringNetwork, scoring_network
 from s4al.export.stage import make_card, measure_on_probes
-from s4al.scorer.device import CudaDevice
-from s4al.scorer.engines import available_cores
-from s4al.scorer.gpu import Gpu
-from s4al.scorer.model_card import INPUT, ModelCard
-from s4al.scorer.plan_cache import Entry, Facts, PlanCache
-from s4al.scorer.trt_adapter import LoadedPlan, TensorRt
-from s4al.scorer.trt_engine import TrtEngine, find_trt
-from s4al.state import Run
+from s4al.run.state import Run
+from s4al.scorer.engines.device import CudaDevice
+from s4al.scorer.engines.engine import available_cores
+from s4al.scorer.engines.gpu import Gpu
+from s4al.scorer.engines.model_card import INPUT, ModelCard
+from s4al.scorer.engines.plan_cache import Entry, Facts, PlanCache
+from s4al.scorer.engines.trt_adapter import LoadedPlan, TensorRt
+from s4al.scorer.engines.trt_engine import TrtEngine, find_trt
 from s4al.watch import Watch
 
 

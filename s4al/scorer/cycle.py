@@ -12,45 +12,36 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from s4al import files
-from s4al.cache import DESCRIPTION, ImageCache
-from s4al.config import NETWORK_METRICS, EngineName
+from s4al.config import NETWORK_METRICS
 from s4al.data import Pool, Row, load_pool
+from s4al.data.cache import DESCRIPTION, ImageCache
 from s4al.errors import EngineError, RunStateError
-from s4al.scorer.device_engines import settle_batch_size
-from s4al.scorer.device_pipeline import DeviceEngine
-from s4al.scorer.engines import Engine, LoadNetwork, OpenTrt, open_engine
-from s4al.scorer.model_card import check_fits
-from s4al.scorer.pipeline import ScoredBatch, score_batches
+from s4al.run.state import Run
+from s4al.scorer.acquisition.selection import kernel_metric
+from s4al.scorer.acquisition.table import ScoreRows, quarantine_table
+from s4al.scorer.batch import ScoredBatch
+from s4al.scorer.engines.device_engine import DeviceEngine
+from s4al.scorer.engines.device_engines import settle_batch_size
+from s4al.scorer.engines.engine import Engine, EngineRequest, RegionMetric
+from s4al.scorer.engines.model_card import check_fits
+from s4al.scorer.engines.open import open_engine
+from s4al.scorer.pipeline import score_batches
 from s4al.scorer.read_ahead import spans
-from s4al.scorer.selection import kernel_metric
-from s4al.scorer.table import ScoreRows, quarantine_table
-from s4al.state import Run
 from s4al.watch import Watch
 
 _SCORES, _MASKS, _ENGINE = "scores.parquet", "masks.npy", "engine.json"
 _METRIC_BATCH = 4
-
-
-class RegionMetric(Protocol):
-    """A metric that is computed beside the engine: `export.NetworkMetric` is one."""
-
-    def __call__(self, image_NHWC: NDArray[np.uint8], first: int) -> NDArray[np.float32]:
-        """uint8 (N, H, W, 3), the images from position `first` of the pool on -> float32 (N, R)."""
-        ...
-
-
-LoadMetric = Callable[[], RegionMetric]
 
 
 @dataclass(frozen=True)
@@ -66,29 +57,17 @@ class ScoreResult:
     out: Path
 
 
-def open_run_engine(
-    run: Run,
-    cycle: int,
-    *,
-    engine: EngineName | None = None,
-    device: str = "auto",
-    load_network: LoadNetwork | None = None,
-    open_trt: OpenTrt | None = None,
-    watch: Watch,
-) -> Engine:
+def open_run_engine(run: Run, cycle: int, request: EngineRequest, *, watch: Watch) -> Engine:
     """The engine for a cycle's exported model, checked against its manifest and the run.
 
     Raises RunStateError where there is no export or it is damaged, EngineError where no engine serves.
     """
     config = run.config
     opened = open_engine(
-        engine or config.scorer.engine,
         run.read_stage(cycle, "export") / "model.onnx",
+        replace(request, engine=request.engine or config.scorer.engine),
         batch_size=config.scorer.batch_size,
         threads=config.scorer.threads,
-        device=device,
-        load_network=load_network,
-        open_trt=open_trt,
         watch=watch,
     )
     check_fits(opened.card, run.grid, run.class_names)
@@ -110,48 +89,34 @@ def _recorded_batch_size(run: Run, cycle: int, engine: Engine) -> int:
     return same[0]["batch_size"] if same else 0
 
 
-def score_cycle(
-    run: Run,
-    cycle: int,
-    *,
-    engine: EngineName | None = None,
-    device: str = "auto",
-    load_network: LoadNetwork | None = None,
-    open_trt: OpenTrt | None = None,
-    load_metric: LoadMetric | None = None,
-    watch: Watch,
-) -> ScoreResult:
+def score_cycle(run: Run, cycle: int, request: EngineRequest | None = None, *, watch: Watch) -> ScoreResult:
     """Score every image of the pool that is not wholly labelled; commit `pseudo/`, then `score/`.
 
     Parameters
     ----------
-    engine : None for the run's.
-    device, load_network, open_trt : see `open_engine`.
-    load_metric : needed where the run's metric is one of `NETWORK_METRICS`.
+    request : without one, the run's engine on whatever there is. Its networks are needed where the run's metric is one
+        of `NETWORK_METRICS`.
 
     Raises
     ------
     NumericsError : the network's output is not finite; names the images.
     EngineError, RunStateError, StorageError; Interrupted between batches, finished shards kept.
     """
+    request = request or EngineRequest()
     if run.is_committed(cycle, "score"):
         shutil.rmtree(run.cycle(cycle) / ".work-score", ignore_errors=True)  # a kill between commit and tidying
         result = _committed_result(run, cycle)
-        if engine not in (None, "auto", result.engine):
-            open_run_engine(  # whoever names an engine wants to know that it cannot be had
-                run, cycle, engine=engine, device=device, load_network=load_network, open_trt=open_trt, watch=watch
-            )
+        if request.engine not in (None, "auto", result.engine):
+            open_run_engine(run, cycle, request, watch=watch)  # whoever names one wants to know that it cannot be had
             watch.note(f"Cycle {cycle} was scored with {result.engine} before, and committed scores are kept.")
         return result
     pool = load_pool(run.pool_file)
-    opened = open_run_engine(
-        run, cycle, engine=engine, device=device, load_network=load_network, open_trt=open_trt, watch=watch
-    )
+    opened = open_run_engine(run, cycle, request, watch=watch)
     with (
         ImageCache.open(run.cache / "train") as cache,
         files.storage_errors(f"scoring cycle {cycle} in {run.root}", kept="Finished shards are kept."),
     ):
-        job = _Job(run, cycle, pool, cache, opened, load_metric, watch)
+        job = _Job(run, cycle, pool, cache, opened, request, watch)
         scored, seconds = job.score_missing_shards()
         watch.stop_here()
         job.commit()
@@ -189,7 +154,7 @@ class _Job:
         pool: Pool,
         cache: ImageCache,
         engine: Engine,
-        load_metric: LoadMetric | None,
+        request: EngineRequest,
         watch: Watch,
     ) -> None:
         self.run, self.cycle, self.pool, self.cache, self.engine, self.watch = run, cycle, pool, cache, engine, watch
@@ -211,8 +176,8 @@ class _Job:
         metric = run.config.acquisition.metric
         self.views = 2 if metric == "flip_entropy" else 1
         self.further = "" if metric == kernel_metric(metric) else metric
-        self.load_metric = load_metric if metric in NETWORK_METRICS else None
-        assert self.load_metric or metric not in NETWORK_METRICS, metric
+        self.request, self.needs_network = request, metric in NETWORK_METRICS
+        assert request.networks or not self.needs_network, metric
         self._check_same_engine()
         self.work = self._open_work()
 
@@ -250,13 +215,18 @@ class _Job:
             return False
         return True
 
+    def _load_metric(self) -> RegionMetric | None:
+        """What is computed beside the engine, where the run's metric asks for it."""
+        networks = self.request.networks
+        return networks.metric(self.request.device) if networks and self.needs_network else None
+
     def score_missing_shards(self) -> tuple[int, float]:
         """Returns images scored and seconds."""
         missing = [shard for shard in range(len(self.shards)) if not self._is_sound(shard)]
         sound = len(self.shards) - len(missing)
         if sound:
             self.watch.note(f"Cycle {self.cycle}: scoring resumed, {sound} of {len(self.shards)} shards were done.")
-        metric = self.load_metric() if self.load_metric and missing else None
+        metric = self._load_metric() if missing else None
         done = len(self.rows) - sum(len(self.shards[shard]) for shard in missing)
         started, first = time.monotonic(), done
         ranges = (self.shards[shard] for shard in missing)

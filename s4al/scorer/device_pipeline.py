@@ -11,101 +11,20 @@ kernel of a slot are one CUDA graph, captured once. Full-size logits are never m
 
 from __future__ import annotations
 
-import time
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s4al.errors import EngineError
-from s4al.scorer.device import Device, DeviceOutOfMemory, KernelOutput
-from s4al.scorer.model_card import ModelCard
-from s4al.scorer.pipeline import SLOTS, ScoredBatch, check_finite, mark_labelled
+from s4al.scorer.batch import SLOTS, ScoredBatch, check_finite, mark_labelled
+from s4al.scorer.engines.device import DeviceOutOfMemory, KernelOutput
+from s4al.scorer.engines.device_engine import DeviceEngine, Passage, bind_network, ready, seconds_per_call
 from s4al.scorer.read_ahead import Read, ReadAhead, Span
 from s4al.scorer.stopwatch import Stopwatch
-
-TIMED_CALLS = 10
-_WARM_UPS = 2  # engines allocate at their first calls, which a capture must not contain
-
-
-class DeviceEngine(ABC):
-    """A network on a device; an `Engine` that the pipeline can run without the host.
-
-    Attributes
-    ----------
-    batch_size : may be lowered, or raised up to `largest_batch`, before anything is bound.
-    logits_dtype : float16 or float32.
-    capturable : whether what `bind` returns may be recorded in a CUDA graph.
-    passed_over : why engines that would have been preferred are not used.
-    """
-
-    name: str
-    provider: str
-    batch_size: int
-    largest_batch: int
-    threads: int
-    card: ModelCard
-    device: Device
-    logits_dtype: np.dtype[Any]
-    capturable: bool
-    passed_over: tuple[str, ...] = ()
-    _one_batch: OneBatch | None = None
-
-    @abstractmethod
-    def bind(self, image_NHWC: Any, logits_NChw: Any) -> Callable[[], None]:
-        """For these device arrays of `batch_size` images: what puts the network on the device's compute stream.
-
-        The arrays are of `Device.zeros`. What is returned keeps them alive, and allocates nothing after `_WARM_UPS`
-        calls. Raises DeviceOutOfMemory.
-        """
-
-    def run(self, image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
-        """As `Engine.run`, for checks: one batch at a time."""
-        if self._one_batch is None:
-            self._one_batch = OneBatch(self)
-        return self._one_batch.run(image_NHWC)
-
-
-class _Network(NamedTuple):
-    """The network with device memory of its own for one batch."""
-
-    image_NHWC: Any
-    logits_NChw: Any
-    enqueue: Callable[[], None]
-
-
-def bind_network(engine: DeviceEngine) -> _Network:
-    """Allocate for `engine.batch_size` images, and bind. Raises DeviceOutOfMemory."""
-    device, card, size = engine.device, engine.card, engine.batch_size
-    image_NHWC = device.zeros((size, card.height, card.width, 3), np.uint8)
-    logits_NChw = device.zeros((size, len(card.class_names), *card.logits_size), engine.logits_dtype)
-    return _Network(image_NHWC, logits_NChw, engine.bind(image_NHWC, logits_NChw))
-
-
-class _Passage:
-    """The way of a batch over the three streams: in, computed, out."""
-
-    def __init__(self, device: Device, launch: Callable[[], None]) -> None:
-        self._device, self._launch = device, launch
-        self._images_in, self._computed, self.results_out = device.event(), device.event(), device.event()
-
-    def submit(self, uploads: Iterable[tuple[Any, Any]], downloads: Iterable[tuple[Any, Any]]) -> None:
-        """Put all of it on the streams; pairs are (target, source). `results_out` tells when it is done."""
-        device = self._device
-        for target, source in uploads:
-            device.upload(target, source)
-        device.record(self._images_in, device.copy_in)
-        device.wait(device.compute, self._images_in)
-        self._launch()
-        device.record(self._computed, device.compute)
-        device.wait(device.copy_out, self._computed)
-        for target, source in downloads:
-            device.download(target, source)
-        device.record(self.results_out, device.copy_out)
 
 
 @dataclass(frozen=True)
@@ -119,38 +38,12 @@ class _Slot:
     results: KernelOutput  # its pinned twin
     network: Callable[[], None]
     kernel: Callable[[], None]
-    passage: _Passage  # of network and kernel as one
+    passage: Passage  # of network and kernel as one
 
     def submit(self, with_labels: bool) -> None:
         """Put a filled slot on its way. Labels stay on the device until they change."""
         uploads = list(zip(self.on_device, (self.image_NHWC, self.labelled_NHW), strict=True))
         self.passage.submit(uploads if with_labels else uploads[:1], zip(self.results, self.output, strict=True))
-
-
-class OneBatch:
-    """One batch at a time through an engine: what `DeviceEngine.run` needs. Raises DeviceOutOfMemory."""
-
-    def __init__(self, engine: DeviceEngine) -> None:
-        self._device, self._network = engine.device, bind_network(engine)
-        self._passage = _Passage(engine.device, _ready(engine, self._network.enqueue))
-
-    def run(self, image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
-        image, logits, _ = self._network
-        assert image_NHWC.shape == image.shape, (image_NHWC.shape, image.shape)
-        logits_NChw = np.empty(logits.shape, logits.dtype)
-        self._passage.submit([(image, np.ascontiguousarray(image_NHWC))], [(logits_NChw, logits)])
-        self._device.synchronize_all()
-        return logits_NChw
-
-
-def _ready(engine: DeviceEngine, work: Callable[[], None]) -> Callable[[], None]:
-    """Warmed up, and captured where the engine allows it."""
-    device = engine.device
-    device.synchronize_all()  # memory was zeroed on another stream
-    for _ in range(_WARM_UPS):
-        work()
-    device.synchronize_all()
-    return device.capture(work) if engine.capturable else work
 
 
 def make_slots(engine: DeviceEngine, *, labelled_pixels: str, confidence_threshold: float) -> list[_Slot]:
@@ -178,7 +71,7 @@ def _make_slot(engine: DeviceEngine, labelled_pixels: str, confidence_threshold:
         results=KernelOutput(*(device.pinned(array.shape, array.dtype) for array in output)),
         network=network,
         kernel=kernel,
-        passage=_Passage(device, _ready(engine, work)),
+        passage=Passage(device, ready(engine, work)),
     )
 
 
@@ -197,17 +90,6 @@ def stages_alone(engine: DeviceEngine) -> dict[str, float]:
         "copy out": copy_out,
     }
     return {name: seconds_per_call(device, stage) / engine.batch_size for name, stage in stages.items()}
-
-
-def seconds_per_call(device: Device, work: Callable[[], None]) -> float:
-    """Of one call among many in a row, the first of which is not counted."""
-    work()
-    device.synchronize_all()
-    started = time.perf_counter()
-    for _ in range(TIMED_CALLS):
-        work()
-    device.synchronize_all()
-    return (time.perf_counter() - started) / TIMED_CALLS
 
 
 def score_batches_on_device(

@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4al import files
+from s4al.data.images import load_image, resize_image
 from s4al.errors import DataError, ImageError, RunStateError
-from s4al.images import load_image, resize_image
+from s4al.scorer.acquisition.table import ScoreRows, quarantine_table
 from s4al.scorer.cycle import ScoreResult
 from s4al.scorer.decode_workers import Decoded, DecodePool
-from s4al.scorer.engines import Engine
+from s4al.scorer.engines.engine import Engine
 from s4al.scorer.pipeline import score_batches
 from s4al.scorer.read_ahead import spans
-from s4al.scorer.table import ScoreRows, quarantine_table
 from s4al.watch import Watch
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")

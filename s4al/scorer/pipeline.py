@@ -6,39 +6,18 @@ Shape suffixes: N images of a batch, H W input pixels, h w stride-4 pixels, C cl
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s4al.errors import NumericsError
-from s4al.regions import Grid
-from s4al.scorer.engines import Engine
+from s4al.data.regions import Grid
+from s4al.scorer.batch import SLOTS, ScoredBatch, check_finite, mark_labelled
+from s4al.scorer.device_pipeline import score_batches_on_device
+from s4al.scorer.engines.device_engine import DeviceEngine
+from s4al.scorer.engines.engine import Engine
 from s4al.scorer.read_ahead import Read, ReadAhead, Span
 from s4al.scorer.stopwatch import Stopwatch
-
-SLOTS = 3  # batches in memory: one being read, one waiting, one being scored
-
-
-@dataclass(frozen=True)
-class ScoredBatch:
-    """Scores of one span. The arrays are reused: valid until the next batch is asked for.
-
-    Attributes
-    ----------
-    entropy_NR, least_confidence_NR, margin_NR, labelled_NR : float32, see `kernels.RegionScores`.
-    label_NHW : uint8 pseudo-labels, 255 where the network is not confident.
-    predicted_NR : int16, the class that most pixels of a region are given, whatever the confidence.
-    """
-
-    span: Span
-    entropy_NR: NDArray[np.float32]
-    least_confidence_NR: NDArray[np.float32]
-    margin_NR: NDArray[np.float32]
-    labelled_NR: NDArray[np.float32]
-    label_NHW: NDArray[np.uint8]
-    predicted_NR: NDArray[np.int16]
 
 
 def score_batches(
@@ -69,7 +48,6 @@ def score_batches(
     NumericsError : logits that are not finite; names the images. And whatever `read` and the engine raise.
     """
     from s4al.kernels import RegionScores, region_scores
-    from s4al.scorer.device_pipeline import DeviceEngine, score_batches_on_device
 
     if isinstance(engine, DeviceEngine):
         yield from score_batches_on_device(
@@ -114,35 +92,6 @@ def score_batches(
                 check_finite(scores.entropy_NR, span, ids)
                 predicted_NR = majority(logits_NChw)
             yield ScoredBatch(span, *scores[:5], predicted_NR)
-
-
-def mark_labelled(
-    labelled_NHW: NDArray[np.uint8],
-    boxes: NDArray[np.int32],
-    span: Span,
-    labelled_regions: Callable[[int], Sequence[int]] | None,
-) -> bool:
-    """Draw the labelled regions of a span; False where there are none."""
-    regions = [labelled_regions(span.first + slot) if labelled_regions else () for slot in range(span.count)]
-    if not any(regions):
-        return False
-    labelled_NHW.fill(0)
-    for slot, of_image in enumerate(regions):
-        for y0, x0, y1, x1 in boxes[list(of_image)]:
-            labelled_NHW[slot, y0:y1, x0:x1] = 1
-    return True
-
-
-def check_finite(entropy_NR: NDArray[np.float32], span: Span, ids: Sequence[str]) -> None:
-    """The kernel turns logits that are not finite into NaN scores of their regions."""
-    bad = ~np.isfinite(entropy_NR).all(axis=1)
-    if bad.any():
-        names = ", ".join(ids[span.first + int(slot)] for slot in np.flatnonzero(bad))
-        raise NumericsError(
-            f"The network's output is not finite for {names}.",
-            kept="What was scored before is kept.",
-            remedy="The weights of this cycle are broken: look at its training, lower trainer.lr in a new run.",
-        )
 
 
 class Majority:

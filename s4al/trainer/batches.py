@@ -7,7 +7,6 @@ would have seen, with nothing stored, and N processes together see the batch tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
@@ -16,17 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from s4al.cache import ImageCache
 from s4al.config import Config
-from s4al.images import IGNORE
+from s4al.data.cache import ImageCache
+from s4al.data.images import IGNORE
 from s4al.trainer.augment import strong, weak
-from s4al.trainer.network import IMAGENET_MEAN, IMAGENET_STD
+from s4al.trainer.draw import Key, Slot, Stream, draw_rows
+from s4al.trainer.networks.network import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
-    from s4al.trainer.replay import Replay
-
-# Purposes of a key: no two share random numbers.
-_DRAW, _AUGMENT, _NETWORK, _NOISE, _CONTRAST, _VIEWS, _REPLAY = range(7)
+    from s4al.trainer.learners.replay import Replay
 
 
 class Batch(TypedDict):
@@ -34,74 +31,6 @@ class Batch(TypedDict):
     label: Tensor  # uint8 (B, H, W), 255 = ignore
     rows: list[int]  # of the training cache, to name images in messages
     counts: list[int]  # images of each part, in this process
-
-
-@dataclass(frozen=True)
-class Key:
-    """Names a stream of random numbers."""
-
-    seed: int
-    cycle: int
-    step: int = 0
-
-    def draw(self) -> np.random.Generator:
-        return self._generator(_DRAW)
-
-    def augment(self, slot: int) -> np.random.Generator:
-        return self._generator(_AUGMENT, slot)
-
-    def views(self, rank: int) -> np.random.Generator:
-        """What a learner does to its images on the device, in one process."""
-        return self._generator(_VIEWS, rank)
-
-    def replay(self) -> np.random.Generator:
-        return self._generator(_REPLAY)
-
-    def network(self, number: int = 0) -> int:
-        """Seed of the initial weights of the learner's networks, from 0."""
-        return self._torch_seed(_NETWORK, *([number] if number else []))
-
-    def noise(self, rank: int) -> int:
-        """Seed of dropout and stochastic depth in one process."""
-        return self._torch_seed(_NOISE, rank)
-
-    def contrast(self) -> int:
-        """Seed of the ReCo samples, the same in every process."""
-        return self._torch_seed(_CONTRAST)
-
-    def _generator(self, *purpose: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, self.cycle, self.step, *purpose])
-
-    def _torch_seed(self, *purpose: int) -> int:
-        return int(self._generator(*purpose).integers(2**63))
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Images of one kind in every batch.
-
-    Attributes
-    ----------
-    rows : of the training cache, to draw from with replacement.
-    images : how many a step, over all processes.
-    strong : augment them strongly.
-    reflect : see `augment.weak`.
-    hidden : rows whose labels the learner must not see, because they are drawn as unlabelled ones.
-    """
-
-    rows: Sequence[int]
-    images: int
-    strong: bool = False
-    reflect: bool = False
-    hidden: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One image of a batch."""
-
-    row: int
-    stream: Stream
 
 
 class StepBatches(Dataset[Batch]):
@@ -163,18 +92,6 @@ class StepBatches(Dataset[Batch]):
             reflect=stream.reflect,
         )
         return strong(image, label, rng=rng, config=augment) if stream.strong else (image, label)
-
-
-def draw_rows(parts: Sequence[Sequence[Stream]], key: Key) -> list[list[Slot]]:
-    """The images of a step, over all processes, part by part."""
-    rng = key.draw()
-    drawn = []
-    for part in parts:
-        slots = []
-        for stream in part:
-            slots += [Slot(row, stream) for row in rng.choice(np.asarray(stream.rows), stream.images).tolist()]
-        drawn.append(slots)
-    return drawn
 
 
 def batch_size(parts: Sequence[Sequence[Stream]]) -> int:

@@ -23,8 +23,8 @@ from torch.optim import Optimizer
 from s4al import files
 from s4al.config import Config
 from s4al.errors import RunStateError
-from s4al.trainer.network import SegmentationNetwork
-from s4al.trainer.networks import build_network
+from s4al.trainer.networks.build import build_network
+from s4al.trainer.networks.network import SegmentationNetwork
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s4al.cache import ImageCache
 from s4al.config import EvaluationConfig
-from s4al.state import Run
+from s4al.data.cache import ImageCache
+from s4al.run.state import Run
 from s4al.trainer.batches import normalise
-from s4al.trainer.evaluate import ConfusionMatrix
+from s4al.trainer.confusion import ConfusionMatrix
 from s4al.trainer.losses import upsample
-from s4al.trainer.network import SegmentationNetwork
+from s4al.trainer.networks.network import SegmentationNetwork
 from s4al.watch import Watch
 
 _BATCH = 8

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
 from s4al import files
-from s4al.state import Run
+from s4al.run.state import Run
 from s4al.trainer.checkpoint import Meta, checkpoints, read_meta, save_checkpoint
 from s4al.watch import Watch
 

@@ -21,21 +21,21 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from s4al import files
-from s4al.cache import ImageCache
 from s4al.config import Config, TrainerConfig
 from s4al.data import Pool
+from s4al.data.cache import ImageCache
 from s4al.errors import NumericsError
-from s4al.state import Run
+from s4al.run.state import Run
 from s4al.trainer import distributed as dist
 from s4al.trainer.batches import Batch, Key, StepBatches, batch_size, load_batches
 from s4al.trainer.checkpoint import checkpoints, load_network, restore
 from s4al.trainer.evaluation import evaluate
 from s4al.trainer.figures import Figures
-from s4al.trainer.learner import Setting, Step
-from s4al.trainer.learners import LEARNERS
+from s4al.trainer.learners.all import LEARNERS
+from s4al.trainer.learners.learner import Setting, Step
 from s4al.trainer.log import TrainingLog, tensorboard_folder
-from s4al.trainer.network import SegmentationNetwork
-from s4al.trainer.networks import build_network
+from s4al.trainer.networks.build import build_network
+from s4al.trainer.networks.network import SegmentationNetwork
 from s4al.trainer.targets import build_targets, open_targets, targets_file
 from s4al.watch import Watch
 

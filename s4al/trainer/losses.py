@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from s4al.images import IGNORE
+from s4al.data.images import IGNORE
 
 
 def cross_entropy(

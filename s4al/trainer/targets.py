@@ -16,9 +16,9 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from s4al.data import Pool
+from s4al.data.images import resize_mask
 from s4al.files import TEMPORARY
-from s4al.images import resize_mask
-from s4al.state import NOT_LABELLED, LabelledRegion, Run
+from s4al.run.state import NOT_LABELLED, LabelledRegion, Run
 
 
 @dataclass(frozen=True)

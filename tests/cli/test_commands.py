@@ -14,7 +14,7 @@ import pytest
 
 from s4al import files
 from s4al.cli.app import run
-from s4al.state import Run
+from s4al.run.state import Run
 from tests.small_models import small_model, small_scoring_network
 from tests.tiny import labelled_run
 
@@ -41,7 +41,7 @@ def root(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     def load(run: Run, cycle: int) -> object:
         return small_scoring_network(len(run.class_names))
 
-    for module in ("s4al.export", "s4al.export.stage"):
+    for module in ("s4al.export.scoring_network", "s4al.export.stage"):
         monkeypatch.setattr(f"{module}.scoring_network", load)
     return Path(shutil.copytree(finished, tmp_path / "run"))
 

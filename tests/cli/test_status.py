@@ -12,8 +12,8 @@ from s4al import config, files
 from s4al.cli.app import run
 from s4al.cli.cycle import prepare_pool
 from s4al.cli.status import read_status
-from s4al.labelling import label_initial_images
-from s4al.state import STAGES, Run
+from s4al.run.labelling import label_initial_images
+from s4al.run.state import STAGES, Run
 from s4al.watch import Watch
 
 TINY = [

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from s4al import files
-from s4al.export import export_cycle, scoring_network
 from s4al.export.onnx_export import export_onnx
-from s4al.export.stage import make_card
-from s4al.scorer import score_cycle
-from s4al.scorer.model_card import read_model
-from s4al.state import Run
+from s4al.export.scoring_network import scoring_network
+from s4al.export.stage import export_cycle, make_card
+from s4al.run.state import Run
+from s4al.scorer import EngineRequest, score_cycle
+from s4al.scorer.engines.model_card import read_model
 from s4al.trainer.checkpoint import Meta, save_checkpoint
-from s4al.trainer.networks import build_network
+from s4al.trainer.networks.build import build_network
 from s4al.watch import Watch
 from tests.networks import NETWORKS
 from tests.tiny import labelled_run
@@ -58,11 +58,11 @@ def test_a_network_is_exported_scored_and_built(tmp_path: Path, name: str) -> No
     _, card = read_model(exported)
     network = scoring_network(run, 0)
     assert card.stride == network.stride
-    result = score_cycle(run, 0, engine="ort", watch=Watch())
+    result = score_cycle(run, 0, EngineRequest("ort"), watch=Watch())
     entropy = files.read_table(result.out / "shard-00000.parquet")["entropy"].to_numpy()
     assert (entropy > 0).all()
     if importlib.util.find_spec("tensorrt_rtx"):
-        from s4al.scorer.trt_adapter import load_trt
+        from s4al.scorer.engines.trt_adapter import load_trt
 
         shapes = (1, HEIGHT, WIDTH, 3), (4, HEIGHT, WIDTH, 3), (4, HEIGHT, WIDTH, 3)
         for model in (exported.read_bytes(), export_onnx(network, make_card(run, 0, network), "fp16")):

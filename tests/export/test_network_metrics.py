@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from s4al import files
+from s4al.data.regions import Grid
 from s4al.export.network_metrics import level_entropies, mutual_information, region_means
-from s4al.regions import Grid
-from s4al.state import Run
+from s4al.run.state import Run
 from s4al.watch import Interrupted, Watch
 from tests.tiny import digests, tiny_cycles
 

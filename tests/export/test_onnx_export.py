@@ -17,8 +17,8 @@ from torch.nn.functional import interpolate, log_softmax, softmax
 
 from s4al.export.onnx_export import export_onnx
 from s4al.export.scoring_network import ScoringNetwork, folded
-from s4al.scorer.model_card import read_model
-from s4al.trainer.network import IMAGENET_MEAN, IMAGENET_STD
+from s4al.scorer.engines.model_card import read_model
+from s4al.trainer.networks.network import IMAGENET_MEAN, IMAGENET_STD
 from tests.small_models import HEIGHT, WIDTH, random_images, small_card, small_model, small_scoring_network
 
 

@@ -10,7 +10,7 @@ from s4al.config import ExportConfig
 from s4al.errors import EngineError
 from s4al.export.parity import Parity, check_parity, measure_parity, overlap, report
 from s4al.export.stage import probe_rows
-from s4al.scorer.engines import TorchEngine
+from s4al.scorer.engines.cpu_engines import TorchEngine
 from tests.small_models import random_images, small_card, small_engine, small_scoring_network
 
 LIMITS = ExportConfig()

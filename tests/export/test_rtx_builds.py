@@ -12,8 +12,8 @@ from s4al.config import ModelConfig
 from s4al.errors import EngineError
 from s4al.export.onnx_export import Precision, export_onnx
 from s4al.export.scoring_network import ScoringNetwork
-from s4al.scorer.trt_adapter import TensorRt, load_trt
-from s4al.trainer.networks import build_network
+from s4al.scorer.engines.trt_adapter import TensorRt, load_trt
+from s4al.trainer.networks.build import build_network
 from tests.small_models import small_card, small_model
 
 pytest.importorskip("tensorrt_rtx")

@@ -12,12 +12,13 @@ import torch
 
 from s4al import files
 from s4al.errors import EngineError, RunStateError
-from s4al.export import export_cycle, export_file, scoring_network, stage
-from s4al.scorer import score_cycle
-from s4al.scorer.model_card import read_model
-from s4al.state import Run
+from s4al.export import CycleNetworks, stage
+from s4al.export.stage import export_cycle, export_file
+from s4al.run.state import Run
+from s4al.scorer import EngineRequest, score_cycle
+from s4al.scorer.engines.model_card import read_model
 from s4al.trainer.checkpoint import Meta, save_checkpoint
-from s4al.trainer.networks import build_network
+from s4al.trainer.networks.build import build_network
 from s4al.watch import Watch
 from tests.small_models import small_model
 from tests.tiny import labelled_run
@@ -102,7 +103,8 @@ def test_both_engines_score_the_pool_alike(exported: Run, tmp_path: Path) -> Non
     for engine in ("ort", "torch"):
         shutil.copytree(exported.root, tmp_path / engine)
         run = Run.open(tmp_path / engine)
-        result = score_cycle(run, 0, engine=engine, load_network=lambda: scoring_network(exported, 0), watch=Watch())  # type: ignore[arg-type]
+        request = EngineRequest(engine, networks=CycleNetworks(exported, 0))  # type: ignore[arg-type]
+        result = score_cycle(run, 0, request, watch=Watch())
         assert result.engine == engine
         scores[engine] = files.read_table(result.out / "shard-00000.parquet")["entropy"].to_numpy()
     assert abs(scores["ort"] - scores["torch"]).max() < 1e-3

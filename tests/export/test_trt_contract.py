@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from s4al.scorer.trt_adapter import PROBED, USED
+from s4al.scorer.engines.trt_adapter import PROBED, USED
 
 _HERE = Path(__file__).resolve().parent
 _UNREACHABLE = (  # what uv says then
@@ -34,7 +34,7 @@ _FUNCTIONS = (
 )
 _CHECK = """
 import importlib, json, sys
-from s4al.scorer.trt_adapter import PROBED, USED, TensorRt
+from s4al.scorer.engines.trt_adapter import PROBED, USED, TensorRt
 module = importlib.import_module(sys.argv[1])
 module.__name__ = sys.argv[2]
 

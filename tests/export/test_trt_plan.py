@@ -16,12 +16,12 @@ from s4al.cli.app import run as s4al
 from s4al.errors import EngineError
 from s4al.export import trt_plan
 from s4al.export.trt_plan import OpenedPlan, build_plan, open_plan, structure
-from s4al.scorer import engines, trt_engine
-from s4al.scorer.engines import OrtEngine
-from s4al.scorer.gpu import Gpu
-from s4al.scorer.model_card import read_model
-from s4al.scorer.trt_adapter import TensorRt
-from s4al.state import Run
+from s4al.run.state import Run
+from s4al.scorer.engines import trt_engine
+from s4al.scorer.engines.cpu_engines import OrtEngine
+from s4al.scorer.engines.gpu import Gpu
+from s4al.scorer.engines.model_card import read_model
+from s4al.scorer.engines.trt_adapter import TensorRt
 from s4al.watch import Watch
 from tests.fake_trt import GPU, MARK, FakeDevice, World
 from tests.notes import Notes
@@ -256,7 +256,7 @@ def test_score_uses_it_and_the_manifest_says_so(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(machine.run.root, tmp_path / "run")
-    monkeypatch.setattr(engines, "find_gpu", lambda: GPU)
+    monkeypatch.setattr("s4al.scorer.engines.open.find_gpu", lambda: GPU)
     assert s4al(["score", str(tmp_path / "run"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["engine"], result["provider"]) == ("trt", "tensorrt 11.4, fp16, Fake 4090")

@@ -10,18 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from s4al import files
-from s4al.cache import ImageCache
+from s4al.data.cache import ImageCache
+from s4al.data.pool import Pool, Row, load_pool, write_pool
 from s4al.errors import EngineError, NumericsError, RunStateError
 from s4al.kernels import region_scores
-from s4al.pool import Pool, Row, load_pool, write_pool
-from s4al.scorer import score_cycle, select_cycle
-from s4al.state import LabelledRegion, Run
+from s4al.run.state import LabelledRegion, Run
+from s4al.scorer import EngineRequest, score_cycle, select_cycle
 from s4al.watch import Interrupted, Watch
 from tests.notes import Notes
-from tests.small_models import commit_export, exported_run, small_model, small_scoring_network
+from tests.small_models import SmallNetworks, commit_export, exported_run, small_model
 from tests.tiny import digests
 
 
@@ -434,14 +433,10 @@ def test_an_engine_that_is_named_is_looked_at_even_where_nothing_is_left_to_scor
     score_cycle(run, 0, watch=Watch())
     before = digests(run.root)
     with pytest.raises(EngineError, match="TensorRT") as caught:
-        score_cycle(run, 0, engine="trt", watch=Watch())
+        score_cycle(run, 0, EngineRequest("trt"), watch=Watch())
     assert caught.value.exit_code == 6
     watch = Recorder()
-    result = score_cycle(run, 0, engine="torch", load_network=lambda: _network(run), watch=watch)
+    result = score_cycle(run, 0, EngineRequest("torch", networks=SmallNetworks(len(run.class_names))), watch=watch)
     assert (result.engine, result.images_per_s) == ("ort", None)
     assert watch.lines[-1] == "Cycle 0 was scored with ort before, and committed scores are kept."
     assert digests(run.root) == before
-
-
-def _network(run: Run) -> torch.nn.Module:
-    return small_scoring_network(len(run.class_names))

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from s4al.data.regions import Grid
 from s4al.errors import EngineError, NumericsError
-from s4al.regions import Grid
 from s4al.scorer import device_pipeline
-from s4al.scorer.device_pipeline import DeviceEngine, score_batches_on_device, stages_alone
-from s4al.scorer.pipeline import SLOTS, ScoredBatch, score_batches
+from s4al.scorer.batch import SLOTS, ScoredBatch
+from s4al.scorer.device_pipeline import score_batches_on_device, stages_alone
+from s4al.scorer.engines import device_engine
+from s4al.scorer.engines.device_engine import DeviceEngine
+from s4al.scorer.pipeline import score_batches
 from s4al.scorer.read_ahead import Span, spans
 from tests.lazy_device import LazyDevice
 from tests.scorer.test_pipeline import ARRAYS, IDS, IMAGES, BlockEngine, block_logits, read
@@ -89,16 +92,16 @@ def test_the_predicted_class_is_that_of_most_full_size_pixels_whatever_their_con
 @pytest.mark.parametrize("event", ["_images_in", "_computed"])
 def test_a_forgotten_wait_gives_wrong_scores(event: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The device of these tests notices what they are for."""
-    submit = device_pipeline._Passage.submit
+    submit = device_engine.Passage.submit
 
-    def careless(passage: device_pipeline._Passage, *pairs: Any) -> None:
+    def careless(passage: device_engine.Passage, *pairs: Any) -> None:
         device: Any = passage._device
         forgotten, wait = getattr(passage, event), device.wait
         device.wait = lambda stream, awaited: None if awaited is forgotten else wait(stream, awaited)
         submit(passage, *pairs)
         device.wait = wait
 
-    monkeypatch.setattr(device_pipeline._Passage, "submit", careless)
+    monkeypatch.setattr(device_engine.Passage, "submit", careless)
     expected = joined([taken(batch) for batch in score_batches(read, spans(0, 7, 1), BlockEngine(1), ids=IDS)])
     wrong = 0
     for seed in range(10):

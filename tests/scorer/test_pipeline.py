@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from s4al.data.regions import Grid
 from s4al.errors import NumericsError
 from s4al.kernels.reference import region_scores as reference_scores
-from s4al.regions import Grid
-from s4al.scorer.model_card import ModelCard
-from s4al.scorer.pipeline import SLOTS, Majority, ScoredBatch, score_batches
+from s4al.scorer.batch import SLOTS, ScoredBatch
+from s4al.scorer.engines.model_card import ModelCard
+from s4al.scorer.pipeline import Majority, score_batches
 from s4al.scorer.read_ahead import Span, spans
 from tests.small_models import CELL, HEIGHT, WIDTH, random_images, small_card
 

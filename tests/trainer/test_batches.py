@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from s4al.cache import ImageCache
-from s4al.trainer.batches import Key, StepBatches, Stream, batch_size, load_batches, normalise
+from s4al.data.cache import ImageCache
+from s4al.trainer.batches import StepBatches, batch_size, load_batches, normalise
+from s4al.trainer.draw import Key, Stream
 from s4al.trainer.targets import build_targets, open_targets, targets_file
 from tests.tiny import labelled_run
 

@@ -11,9 +11,10 @@ import torch
 
 from s4al import files
 from s4al.errors import NumericsError
-from s4al.trainer import learner, loop, supervised, train_cycle
+from s4al.trainer import loop, train_cycle
 from s4al.trainer.checkpoint import checkpoints, load_network
 from s4al.trainer.distributed import launch_fabric
+from s4al.trainer.learners import learner, supervised
 from s4al.trainer.loop import poly, quarter_cosine, schedule
 from s4al.watch import Interrupted, Watch
 from tests.resume import train_beside_a_stopped_one

@@ -11,11 +11,11 @@ from PIL import Image
 
 from s4al.cli.cycle import prepare_pool, run_cycles
 from s4al.config import resolve
-from s4al.labelling import label_initial_images
-from s4al.state import Run
+from s4al.run.labelling import label_initial_images
+from s4al.run.state import Run
 from s4al.trainer import train_cycle
 from s4al.trainer.distributed import launch_fabric
-from s4al.trainer.learners import LEARNERS
+from s4al.trainer.learners.all import LEARNERS
 from s4al.watch import Watch
 
 HEIGHT, WIDTH = 32, 64

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from s4al import files
-from s4al.cache import CacheWriter
 from s4al.config import set_values
-from s4al.images import resize_mask
-from s4al.labelling import ask_oracle
-from s4al.state import NOT_LABELLED, Run
+from s4al.data.cache import CacheWriter
+from s4al.data.images import resize_mask
+from s4al.run.labelling import ask_oracle
+from s4al.run.state import NOT_LABELLED, Run
 from s4al.trainer.targets import build_targets, open_targets
 from tests.tiny import labelled_run
 
@@ -40,7 +40,7 @@ def second_cycle(tmp_path_factory):
 
 
 def truth_of(second_cycle, image):
-    from s4al.data import read_row_mask
+    from s4al.data.ingest import read_row_mask
 
     _, pool, dataset, *_ = second_cycle
     row = next(row for row in pool.train.rows if row.id == image)

@@ -1,0 +1,124 @@
+"""The whole configuration: its sections, and what must hold between them."""
+
+from __future__ import annotations
+
+from pydantic import model_validator
+
+from s4al.config.sections import (
+    AcquisitionConfig,
+    AugmentConfig,
+    DataConfig,
+    EvaluationConfig,
+    ExportConfig,
+    LearnerConfig,
+    ModelConfig,
+    PseudoConfig,
+    ReCoConfig,
+    RunConfig,
+    ScenesConfig,
+    ScorerConfig,
+    Section,
+    TrainerConfig,
+)
+
+
+class Config(Section):
+    run: RunConfig = RunConfig()
+    data: DataConfig = DataConfig()
+    scenes: ScenesConfig = ScenesConfig()
+    model: ModelConfig = ModelConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    learner: LearnerConfig = LearnerConfig()
+    augment: AugmentConfig = AugmentConfig()
+    reco: ReCoConfig = ReCoConfig()
+    pseudo: PseudoConfig = PseudoConfig()
+    acquisition: AcquisitionConfig = AcquisitionConfig()
+    scorer: ScorerConfig = ScorerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    export: ExportConfig = ExportConfig()
+
+    @model_validator(mode="after")
+    def _full_supervision_has_masks(self) -> Config:
+        if self.run.full_supervision and self.data.oracle == "people":
+            raise ValueError('run.full_supervision needs a mask for every image, which data.oracle = "people" has not')
+        return self
+
+    @model_validator(mode="after")
+    def _learner_can_work(self) -> Config:
+        learner, batch = self.learner, self.trainer.batch_unlabelled
+        if learner.mixes and batch % 2:
+            raise ValueError(
+                f"the learner {learner.name} mixes pairs of unlabelled images; trainer.batch_unlabelled must be even, "
+                f"not {batch}" + (", or learner.mix none" if learner.mix != "none" else "")
+            )
+        if learner.variant == "2w-p1" and learner.teacher == "mean":
+            raise ValueError(
+                "learner.variant 2w-p1 sends the gradient through both branches, and a mean teacher takes none; "
+                "set learner.teacher=simple"
+            )
+        if learner.name == "deal" and not self.model.difficulty_stride:
+            raise ValueError("the learner deal trains a difficulty branch; set model.difficulty_stride=6")
+        if learner.name != "deal" and self.model.difficulty_stride:
+            raise ValueError(
+                f"the learner {learner.name} does not train a difficulty branch; set learner.name=deal, or leave out "
+                "model.difficulty_stride"
+            )
+        if learner.balance == "published" and self.data.adapter not in ("camvid", "cityscapes"):
+            raise ValueError(
+                f"learner.balance published has class lists for camvid and cityscapes, not for {self.data.adapter}; "
+                "set learner.balance=labelled"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> Config:
+        window, data = self.evaluation, self.data
+        if bool(window.window_height) != bool(window.window_width):
+            raise ValueError("evaluation.window_height and window_width must both be given, or both be 0")
+        if window.window_height > data.height or window.window_width > data.width:
+            raise ValueError(
+                f"evaluation windows of {window.window_height} x {window.window_width} pixels are larger than the "
+                f"network's input, data.height x data.width = {data.height} x {data.width}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _regions_fit(self) -> Config:
+        region, data = self.acquisition, self.data
+        if region.region_height > data.height or region.region_width > data.width:
+            raise ValueError(
+                f"acquisition regions of {region.region_height} x {region.region_width} pixels are larger than the "
+                f"network's input, data.height x data.width = {data.height} x {data.width}"
+            )
+        if region.metric == "bald" and not self.model.drops_out:
+            raise ValueError(
+                f"acquisition.metric bald compares predictions under dropout, and {self.model.name} with model.dropout "
+                f"{self.model.dropout:g} has none; set model.name to a deeplab and model.dropout above 0"
+            )
+        if region.metric.startswith("difficulty") and not self.model.difficulty_stride:
+            raise ValueError(
+                f"acquisition.metric {region.metric} needs a network with a difficulty branch; set learner.name=deal "
+                "and model.difficulty_stride=6"
+            )
+        if region.metric == "flip_entropy" and data.width % region.region_width:
+            raise ValueError(
+                f"acquisition.metric flip_entropy compares regions with those of mirrored images, for which "
+                f"acquisition.region_width {region.region_width} must divide data.width {data.width}"
+            )
+        return self
+
+
+# Settings of the machine or of the length of the run: they may differ when a run is continued.
+FREE_ON_RESUME = frozenset(
+    {
+        "run.cycles",
+        "run.full_supervision",
+        "data.root",
+        "scorer.engine",
+        "scorer.batch_size",
+        "scorer.threads",
+        "trainer.workers",
+        "trainer.checkpoint_every",
+        "trainer.keep_checkpoints",
+    }
+)

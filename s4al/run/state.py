@@ -1,0 +1,311 @@
+"""A run on disk: which stages of which cycles are committed, what is labelled, what the labels have cost.
+
+    RUN/run.toml  pool.parquet  cache/  logs/  cycles/000/{labels,train,export,pseudo,score,select}/
+
+Everything under `cycles/` is a function of the inputs and comes out byte for byte the same however often the run was
+killed. What is not (clock times, TensorBoard events) lives in `logs/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4al import __version__, files
+from s4al.config import Config, changes, dump, fingerprint, load
+from s4al.data.regions import Grid
+from s4al.errors import ConfigError, RunStateError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from s4al.data import Pool
+    from s4al.data.cache import ImageCache
+
+NOT_LABELLED = 255
+STAGES = ("labels", "train", "export", "score", "select")
+INPUTS = {
+    "labels": (),
+    "train": ("labels",),
+    "export": ("train",),
+    "pseudo": ("export",),
+    "score": ("export",),
+    "select": ("score",),
+}
+
+
+@dataclass(frozen=True)
+class LabelledRegion:
+    """One box of one image that was labelled, in original pixels, ends exclusive. `region` is -1 for a whole image."""
+
+    image: str
+    region: int
+    y0: int
+    x0: int
+    y1: int
+    x1: int
+    cycle: int
+    source: str  # initial, oracle or people
+    seconds: float = 0.0  # of a person's time
+
+    @property
+    def pixels(self) -> int:
+        return (self.y1 - self.y0) * (self.x1 - self.x0)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What has been labelled: pixels count ignore pixels too, because somebody had to look at them."""
+
+    labelled_pixels: int
+    total_pixels: int
+    regions: int  # asked for, whole images not counted
+    images: int  # labelled whole at the start
+    seconds: float
+
+    @property
+    def labelled_fraction(self) -> float:
+        return self.labelled_pixels / self.total_pixels
+
+
+class Run:
+    """An existing run folder. `Run.create` makes one, `Run.open` finds one."""
+
+    def __init__(self, root: Path, config: Config) -> None:
+        self.root = root
+        self.config = config
+
+    @classmethod
+    def create(cls, root: Path, config: Config) -> Run:
+        """Make the folder and write `run.toml`, the mark that it is a run. Raises RunStateError, StorageError."""
+        if root.exists() and not (root.is_dir() and all(_is_ours(item.name) for item in root.iterdir())):
+            raise RunStateError(f"{root} exists and is not a run.", remedy="Name a new or empty folder.")
+        with files.storage_errors(f"creating the run {root}", kept=""):
+            root.mkdir(parents=True, exist_ok=True)
+            files.write_atomic(root / "run.toml", dump(config).encode())
+        return cls(root, config)
+
+    @classmethod
+    def open(cls, root: Path) -> Run:
+        """Raises RunStateError where there is no run, ConfigError where its `run.toml` is damaged."""
+        if not cls.exists(root):
+            raise RunStateError(
+                f"{root} is not a run (it has no run.toml).", remedy=f"Start one: s4al train {root} --preset demo."
+            )
+        return cls(root, load(root / "run.toml"))
+
+    @staticmethod
+    def exists(root: Path) -> bool:
+        return (root / "run.toml").is_file()
+
+    def continued_with(self, given: Config) -> Run:
+        """The same run under `given`, where only machine settings and the number of cycles may differ.
+
+        Raises ConfigError.
+        """
+        different = changes(self.config, given)
+        if different:
+            listed = "; ".join(f"{key} was {old!r}, now {new!r}" for key, (old, new) in different.items())
+            raise ConfigError(
+                f"{self.root} was begun with other settings: {listed}.",
+                kept="Nothing was changed.",
+                remedy="Put them back, or start a new run.",
+            )
+        return Run(self.root, given)
+
+    # ------------------------------------------------------------------------------------------------ folders
+
+    @property
+    def pool_file(self) -> Path:
+        return self.root / "pool.parquet"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def scenes(self) -> Path:
+        return self.root / "scenes"
+
+    @property
+    def class_names(self) -> list[str]:
+        return json.loads((self.root / "classes.json").read_bytes())["names"]
+
+    @property
+    def palette(self) -> NDArray[np.uint8]:
+        """uint8 (C, 3)."""
+        return np.array(json.loads((self.root / "classes.json").read_bytes())["palette"], np.uint8)
+
+    @property
+    def grid(self) -> Grid:
+        data, cells = self.config.data, self.config.acquisition
+        return Grid(data.height, data.width, cells.region_height, cells.region_width)
+
+    def cycle(self, cycle: int) -> Path:
+        return self.root / "cycles" / f"{cycle:03d}"
+
+    def stage(self, cycle: int, stage: str) -> Path:
+        return self.cycle(cycle) / stage
+
+    def is_committed(self, cycle: int, stage: str) -> bool:
+        return (self.stage(cycle, stage) / files.MANIFEST).is_file()
+
+    def read_stage(self, cycle: int, stage: str) -> Path:
+        """The verified folder of a committed stage. Raises RunStateError where it is not there or damaged."""
+        folder = self.stage(cycle, stage)
+        if not self.is_committed(cycle, stage):
+            raise RunStateError(f"Cycle {cycle} has no {stage} yet.", remedy=f"Run: s4al train {self.root}.")
+        files.verify_folder(folder)
+        return folder
+
+    def work_folder(self, cycle: int, stage: str) -> Path:
+        """Where an unfinished stage keeps finished pieces (checkpoints, shards) so that it can go on from them.
+
+        It is begun anew when the stage's inputs or the configuration are not those it was begun with.
+        """
+        folder = self.cycle(cycle) / f".work-{stage}"
+        mark = folder / "about.json"
+        about = self.about(cycle, stage)
+        if mark.is_file() and json.loads(mark.read_bytes()) != about:
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not mark.is_file():
+            files.write_json(mark, about)
+        return folder
+
+    def about(self, cycle: int, stage: str, **more: Any) -> dict[str, Any]:
+        """What a manifest says besides its files: inputs by digest, configuration hash, code version, seed."""
+        inputs = {name: files.manifest_digest(self.stage(cycle, name)) for name in INPUTS[stage]}
+        if stage == "train" and cycle > 0:
+            inputs["pseudo"] = files.manifest_digest(self.stage(cycle - 1, "pseudo"))
+        return {
+            "stage": stage,
+            "cycle": cycle,
+            "inputs": inputs,
+            "config": fingerprint(self.config),
+            "code": __version__,
+            "seed": self.config.run.seed,
+            **more,
+        }
+
+    @contextlib.contextmanager
+    def commit(self, cycle: int, stage: str, **more: Any) -> Iterator[Path]:
+        """Yield a temporary folder that becomes the stage's folder. Raises StorageError."""
+        self.cycle(cycle).mkdir(parents=True, exist_ok=True)
+        with (
+            files.storage_errors(f"writing cycle {cycle} {stage} in {self.root}"),
+            files.commit_folder(self.stage(cycle, stage), self.about(cycle, stage, **more)) as folder,
+        ):
+            yield folder
+
+    # ------------------------------------------------------------------------------------------------- labels
+
+    def last_cycle(self, stage: str) -> int:
+        """The newest cycle with a committed `stage`, -1 where there is none."""
+        done = [
+            int(folder.name)
+            for folder in (self.root / "cycles").glob("[0-9]*")
+            if self.is_committed(int(folder.name), stage)
+        ]
+        return max(done, default=-1)
+
+    def commit_labels(
+        self, cycle: int, regions: Iterable[LabelledRegion], masks: Iterable[tuple[str, NDArray[np.uint8]]]
+    ) -> None:
+        """Commit what was labelled for `cycle`: only the new regions; earlier cycles keep theirs.
+
+        Parameters
+        ----------
+        regions : the boxes that were looked at.
+        masks : (image id, uint8 (H, W) at original size, `NOT_LABELLED` outside the boxes and on void pixels).
+        """
+        from s4al.data.images import write_mask
+
+        with self.commit(cycle, "labels") as folder:
+            files.write_table(folder / "regions.parquet", _regions_table(regions))
+            for image, mask in masks:
+                path = files.contained(folder / "masks", f"{image}.png")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_mask(path, mask, self.palette)
+
+    def labelled_regions(self, cycle: int) -> list[LabelledRegion]:
+        """All regions labelled up to and including `cycle`, in the order they were asked."""
+        regions: list[LabelledRegion] = []
+        for earlier in range(cycle + 1):
+            table = files.read_table(self.stage(earlier, "labels") / "regions.parquet")
+            regions += [LabelledRegion(**row) for row in table.to_pylist()]
+        return regions
+
+    def whole_images(self, regions: Iterable[LabelledRegion]) -> set[str]:
+        """The images that are labelled as a whole: from the start, or as the one region that a cell can be."""
+        all_of_it = self.grid.num_regions == 1
+        return {region.image for region in regions if region.region < 0 or all_of_it}
+
+    def label_mask(self, cycle: int, image: str) -> NDArray[np.uint8]:
+        """uint8 (H, W) at original size: what `cycle` added to the labels of an image, `NOT_LABELLED` elsewhere."""
+        from s4al.data.images import read_own_mask
+
+        return read_own_mask(files.contained(self.stage(cycle, "labels") / "masks", f"{image}.png"))
+
+    def pseudo_labels(self, cycle: int) -> ImageCache:
+        """The confident predictions of a cycle's network on the images that are not wholly labelled."""
+        from s4al.data.cache import ImageCache
+
+        return ImageCache.open(self.stage(cycle, "pseudo"), "masks")
+
+    def ledger(self, cycle: int, pool: Pool) -> Ledger:
+        """The cost of all labels up to and including `cycle`."""
+        regions = self.labelled_regions(cycle)
+        whole = [region for region in regions if region.region < 0]
+        train = pool.train
+        return Ledger(
+            labelled_pixels=sum(region.pixels for region in regions),
+            total_pixels=int((train.heights.astype(np.int64) * train.widths).sum()),
+            regions=len(regions) - len(whole),
+            images=len(whole),
+            seconds=float(sum(region.seconds for region in regions)),
+        )
+
+    # -------------------------------------------------------------------------------------------- clock times
+
+    def add_seconds(self, cycle: int, stage: str, seconds: float, **figures: Any) -> None:
+        """Add to the time a stage has taken over all attempts; not part of any committed folder."""
+        clock = self.clock()
+        entry = clock.setdefault(f"{cycle:03d}/{stage}", {"seconds": 0.0})
+        entry["seconds"] += seconds
+        entry.update(figures)
+        self.logs.mkdir(exist_ok=True)
+        files.write_json(self.logs / "clock.json", clock)
+
+    def clock(self) -> dict[str, dict[str, Any]]:
+        path = self.logs / "clock.json"
+        return json.loads(path.read_bytes()) if path.is_file() else {}
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file may lie in a folder where a run was cut off before it had begun."""
+    return name == ".lock" or name.startswith(files.TEMPORARY)
+
+
+def _regions_table(regions: Iterable[LabelledRegion]) -> pa.Table:
+    import pyarrow as pa
+
+    whole_number = pa.int32()
+    schema = pa.schema(
+        [("image", pa.string())]
+        + [(name, whole_number) for name in ("region", "y0", "x0", "y1", "x1", "cycle")]
+        + [("source", pa.string()), ("seconds", pa.float64())]
+    )
+    return pa.Table.from_pylist([vars(region) for region in regions], schema=schema)

@@ -1,0 +1,1 @@
+"""Acquisition: from scores of regions to what is asked."""

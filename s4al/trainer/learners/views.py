@@ -1,0 +1,100 @@
+"""What learners do to a batch on the device: other crops, flips and colours of images that are labelled already.
+
+Numbers are drawn on the host from the step's generator and applied to whole batches, so no image waits for another and
+the device is never waited for. Images are float RGB (B, 3, H, W) on the scale 0..1. Shape suffixes: B batch, H W image
+size.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from s4al.data.images import IGNORE
+from s4al.trainer.networks.network import IMAGENET_MEAN, IMAGENET_STD
+
+_JITTERED = 0.5  # of the images (published code)
+_GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+class View(NamedTuple):
+    """Images, and what is known of their pixels.
+
+    rgb_B3HW : float, 0..1. label_BHW : int64 class ids, 255 = ignore. confidence_BHW : float, 0..1, of the label.
+    known_BHW : bool, where the label is a true one.
+    """
+
+    rgb_B3HW: Tensor
+    label_BHW: Tensor
+    confidence_BHW: Tensor
+    known_BHW: Tensor
+
+
+def rgb(image_BHWC: Tensor) -> Tensor:
+    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), 0..1, in channels-last memory."""
+    return (image_BHWC.float() / 255).permute(0, 3, 1, 2)
+
+
+def standardise(rgb_B3HW: Tensor) -> Tensor:
+    """As the network wants it: ImageNet mean and deviation."""
+    mean = torch.tensor(IMAGENET_MEAN, device=rgb_B3HW.device).view(3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, device=rgb_B3HW.device).view(3, 1, 1)
+    return (rgb_B3HW - mean) / std
+
+
+def rescale(view: View, scale_min: float, scale_max: float, rng: np.random.Generator) -> View:
+    """Scale each image uniformly and crop it at random to its old size.
+
+    What is missing at the right and at the bottom is mirrored in the image, ignored in the label (published S4AL code).
+    """
+    count, _, height, width = view.rgb_B3HW.shape
+    scale_B = rng.uniform(scale_min, scale_max, count)
+    spare_B2 = np.maximum(scale_B[:, None] * (height, width) - (height, width), 0.0)
+    offset_B2 = rng.uniform(0.0, 1.0, (count, 2)) * spare_B2
+    # Pixel centres of the result in pixels of the source, (x + 0.5 + offset) / scale, on the -1..1 of grid_sample.
+    theta_B23 = np.zeros((count, 2, 3))
+    for axis, (size, offset_B) in enumerate(((width, offset_B2[:, 1]), (height, offset_B2[:, 0]))):
+        theta_B23[:, axis, axis] = 1 / scale_B
+        theta_B23[:, axis, 2] = (1 + 2 * offset_B / size) / scale_B - 1
+    theta = torch.from_numpy(theta_B23).to(view.rgb_B3HW)
+    grid_BHW2 = F.affine_grid(theta, [count, 3, height, width], align_corners=False)
+    inside_BHW = (grid_BHW2.abs() <= 1).all(dim=3)
+    image = F.grid_sample(view.rgb_B3HW, grid_BHW2, mode="bilinear", padding_mode="reflection", align_corners=False)
+    maps_B3HW = torch.stack([each.to(image.dtype) for each in view[1:]], dim=1)
+    maps_B3HW = F.grid_sample(maps_B3HW, grid_BHW2, mode="nearest", padding_mode="border", align_corners=False)
+    label_BHW, confidence_BHW, known_BHW = maps_B3HW.unbind(dim=1)
+    return View(
+        image,
+        torch.where(inside_BHW, label_BHW.round().long(), IGNORE),
+        torch.where(inside_BHW, confidence_BHW, 0.0),
+        inside_BHW & (known_BHW > 0.5),
+    )
+
+
+def flip(view: View, share: float, rng: np.random.Generator) -> View:
+    """Mirror a share of the images."""
+    chosen_B = torch.from_numpy(rng.random(len(view.rgb_B3HW)) < share).to(view.rgb_B3HW.device)
+    return View(*(torch.where(_per_image(chosen_B, each), each.flip(-1), each) for each in view))
+
+
+def jitter(rgb_B3HW: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
+    """Brightness, then contrast, of half of the images, by factors uniform in 1 +- `strength`; clipped to 0..1."""
+    count = len(rgb_B3HW)
+    factors_2B = np.where(rng.random(count) < _JITTERED, rng.uniform(1 - strength, 1 + strength, (2, count)), 1.0)
+    brightness, contrast = (_column(each, rgb_B3HW) for each in factors_2B)
+    bright = (rgb_B3HW * brightness).clamp(0, 1)
+    grey_B = (bright * torch.tensor(_GREY, device=bright.device, dtype=bright.dtype).view(3, 1, 1)).sum(dim=1)
+    mean_B = _per_image(grey_B.mean(dim=(1, 2)), bright)
+    return ((bright - mean_B) * contrast + mean_B).clamp(0, 1)
+
+
+def _column(values_B: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(values_B).to(like).view(-1, 1, 1, 1)
+
+
+def _per_image(values_B: Tensor, like: Tensor) -> Tensor:
+    return values_B.view(-1, *[1] * (like.dim() - 1))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from s4al import config as settings
 from s4al import files
 from s4al.errors import AnnotationsNeeded
+from s4al.packaged_weights import check_weights
 from s4al.run.state import STAGES, Run
 from s4al.watch import Watch
 
@@ -102,7 +103,10 @@ def _overrides(data: Path | None, cycles: int | None, engine: str | None, overri
 
 def _open_or_create(root: Path, preset: str | None, config_file: Path | None, given: list[str]) -> Run:
     if not Run.exists(root):
-        return Run.create(root, _resolve(preset, config_file, given))
+        config = _resolve(preset, config_file, given)
+        if not config.model.name.startswith("smp:"):
+            check_weights(config.model.backbone, config.model.weights)
+        return Run.create(root, config)
     run = Run.open(root)
     if preset is None and config_file is None:
         return run.continued_with(settings.set_values(run.config, given))

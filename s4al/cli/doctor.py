@@ -20,7 +20,8 @@ from rich.text import Text
 
 from s4al import __version__
 from s4al.cli.messages import visible
-from s4al.errors import EngineError
+from s4al.errors import DataError, EngineError
+from s4al.packaged_weights import INSTALL, PACKAGED
 
 _GIB = 2**30
 _LEAST_DISK = 2 * _GIB
@@ -51,7 +52,7 @@ class Check:
 
 def examine() -> dict[str, Any]:
     """What `s4al doctor --json` prints: `{"ok", "checks": [...]}`; `ok` when all that the CPU path needs is there."""
-    checks = [*_machine(), *_libraries(), *_accelerators()]
+    checks = [*_machine(), *_libraries(), *_weights(), *_accelerators()]
     return {"ok": all(check.ok for check in checks if check.needed), "checks": [asdict(check) for check in checks]}
 
 
@@ -104,6 +105,17 @@ def _libraries() -> Iterator[Check]:
     runtime, problem = _try_import("onnxruntime")
     found = runtime.__version__ if runtime else problem
     yield Check("onnxruntime", runtime is not None, found, True, "scoring only with torch, half as fast")
+
+
+def _weights() -> Iterator[Check]:
+    """Which ImageNet weights are at hand, and whole: what `model.weights=imagenet` needs no download for."""
+    for backbone, packaged in PACKAGED.items():
+        name = f"weights {backbone}"
+        try:
+            packaged.read()
+            yield Check(name, True, packaged.distribution, cost=INSTALL)
+        except DataError as error:
+            yield Check(name, False, error.what, cost=INSTALL)
 
 
 def _accelerators() -> Iterator[Check]:

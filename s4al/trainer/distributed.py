@@ -64,16 +64,32 @@ def synchronise_batch_norm(network: nn.Module, fabric: Fabric) -> nn.Module:
     if fabric.world_size == 1:
         return network
     if fabric.device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return _convert_on_cuda(network)
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if type(child) is nn.BatchNorm2d:
+            if isinstance(child, nn.BatchNorm2d):
                 setattr(module, name, _SharedBatchNorm.like(child))
     return network
 
 
+def _convert_on_cuda(network: nn.Module) -> nn.Module:
+    """torch's own conversion, but for timm's batch norms: it would lose the activation inside them."""
+    if not any(list(norm.children()) for norm in network.modules() if isinstance(norm, nn.BatchNorm2d)):
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    from timm.layers.norm_act import convert_sync_batchnorm
+
+    return convert_sync_batchnorm(network)
+
+
 class _SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over all processes for devices that torch's SyncBatchNorm refuses, the CPU first of all."""
+    """Batch norm over all processes for devices that torch's SyncBatchNorm refuses, the CPU first of all.
+
+    Attributes
+    ----------
+    after : what a batch norm of timm has inside: dropout and activation.
+    """
+
+    after: nn.Sequential
 
     @classmethod
     def like(cls, norm: nn.BatchNorm2d) -> _SharedBatchNorm:
@@ -82,11 +98,12 @@ class _SharedBatchNorm(nn.BatchNorm2d):
         shared.weight, shared.bias = norm.weight, norm.bias
         for name, buffer in norm.named_buffers():
             setattr(shared, name, buffer)
+        shared.after = nn.Sequential(*norm.children())
         return shared
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
-            return super().forward(input)
+            return self.after(super().forward(input))
         x = input.to(torch.promote_types(input.dtype, torch.float32))
         count = x.numel() // x.shape[1] * distributed.get_world_size()
         mean = _sum_over_processes(x.sum(dim=(0, 2, 3))) / count
@@ -97,7 +114,7 @@ class _SharedBatchNorm(nn.BatchNorm2d):
             self._remember(mean.detach(), variance.detach() * (count / (count - 1)))
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
-        return (x * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
+        return self.after((x * scale[:, None, None] + shift[:, None, None]).to(input.dtype))
 
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
         assert self.momentum is not None and self.running_mean is not None and self.running_var is not None

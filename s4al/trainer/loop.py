@@ -189,7 +189,7 @@ class Training:
         fabric = self.fabric
         key = Key(self.config.run.seed, self.cycle, number)
         step = Step(number, number // self.per_epoch, number / self.steps, key)
-        self._set_learning_rate(step.epoch)
+        self._set_learning_rate(step)
         torch.manual_seed(key.noise(fabric.global_rank))
         self.optimizer.zero_grad()
         losses = self.learner.losses(batch, step)
@@ -204,13 +204,13 @@ class Training:
         self.learner.after_step(step)
         return Figures(number, self.plain.param_groups[0]["lr"], batch["rows"], names, values)
 
-    def _set_learning_rate(self, epoch: int) -> None:
+    def _set_learning_rate(self, step: Step) -> None:
         trainer = self.config.trainer
         factor = (
-            quarter_cosine(epoch, self.epochs)
+            quarter_cosine(step.epoch, self.epochs)
             if trainer.schedule == "cosine"
-            else poly(epoch, self.epochs, trainer.poly_power)
-        )
+            else poly(step.epoch, self.epochs, trainer.poly_power)
+        ) * warm_up(step.number, trainer.warmup_steps)
         for group in self.plain.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
@@ -285,6 +285,15 @@ def poly(epoch: int, epochs: int, power: float) -> float:
 def quarter_cosine(epoch: int, epochs: int) -> float:
     """cos(pi epoch / (2 epochs)), of Grubišić et al."""
     return math.cos(math.pi * epoch / (2 * epochs))
+
+
+def warm_up(step: int, steps: int) -> float:
+    """Factor of the learning rate in a step, from 1 / steps in the first to 1 after `steps` of them.
+
+    Without it the first gradients, whose norm is a hundred times that of later ones, blow up the early layers, behind
+    whose batch norm the effective step is small ever after.
+    """
+    return min(1.0, (step + 1) / steps) if steps else 1.0
 
 
 def schedule(config: Config, cycle: int, *, joint: bool) -> tuple[int, int]:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from s4al import files
+from s4al.config import ModelConfig
 from s4al.export.onnx_export import export_onnx
-from s4al.export.scoring_network import scoring_network
+from s4al.export.scoring_network import folded, scoring_network
 from s4al.export.stage import export_cycle, make_card
 from s4al.run.state import Run
 from s4al.scorer import EngineRequest, score_cycle
@@ -19,15 +20,14 @@ from s4al.scorer.engines.model_card import read_model
 from s4al.trainer.checkpoint import Meta, save_checkpoint
 from s4al.trainer.networks.build import build_network
 from s4al.watch import Watch
-from tests.networks import NETWORKS
+from tests.networks import ENCODERS, NETWORKS
 from tests.tiny import labelled_run
 
 HEIGHT, WIDTH = 64, 96
 
 
-def trained_run(root: Path, name: str) -> Run:
+def trained_run(root: Path, model: ModelConfig) -> Run:
     """A run whose network is as it was initialised, but for the statistics of batch norm."""
-    model = NETWORKS[name]
     run, _, _ = labelled_run(
         root,
         f"data.height={HEIGHT}",
@@ -53,7 +53,7 @@ def trained_run(root: Path, name: str) -> Run:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_is_exported_scored_and_built(tmp_path: Path, name: str) -> None:
-    run = trained_run(tmp_path / "run", name)
+    run = trained_run(tmp_path / "run", NETWORKS[name])
     exported = export_cycle(run, 0, watch=Watch())
     _, card = read_model(exported)
     network = scoring_network(run, 0)
@@ -69,3 +69,23 @@ def test_a_network_is_exported_scored_and_built(tmp_path: Path, name: str) -> No
             plan, _ = load_trt("tensorrt_rtx").build_plan(model, "image", shapes, compute_capability=(8, 9))
             weights = sum(len(tensor.raw_data) for tensor in onnx.load_from_string(model).graph.initializer)
             assert len(plan) > 0.9 * weights
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_folding_keeps_what_is_inside_a_batch_norm(tmp_path: Path, encoder: str) -> None:
+    """timm's batch norms hold the activation; a network that lost it does not pass the gate of the export."""
+    run = trained_run(tmp_path / "run", ModelConfig(weights="none", name=f"smp:fpn/{encoder}"))
+    network = scoring_network(run, 0)
+    image = torch.randint(0, 256, (2, HEIGHT, WIDTH, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = network(image)
+        torch.testing.assert_close(folded(network)(image), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    exported = export_cycle(run, 0, watch=Watch())
+    assert "BatchNormalization" not in _behind_convolutions(onnx.load(exported).graph)
+    assert score_cycle(run, 0, EngineRequest("ort"), watch=Watch()).images > 0
+
+
+def _behind_convolutions(graph: onnx.GraphProto) -> set[str]:
+    outputs = {node.output[0] for node in graph.node if node.op_type == "Conv"}
+    return {node.op_type for node in graph.node if node.input and node.input[0] in outputs}

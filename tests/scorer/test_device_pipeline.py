@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from s4al.data.regions import Grid
 from s4al.errors import EngineError, NumericsError
-from s4al.scorer import device_pipeline
 from s4al.scorer.batch import SLOTS, ScoredBatch
 from s4al.scorer.device_pipeline import score_batches_on_device, stages_alone
 from s4al.scorer.engines import device_engine
@@ -118,7 +117,7 @@ def test_batches_are_launched_ahead_of_the_caller() -> None:
     with closing(batches):
         next(batches)
         waiting = sum(step.__name__ == "step" for step in engine.device.compute.todo)
-        done = engine.device.log.count("network") - SLOTS * device_pipeline._WARM_UPS
+        done = engine.device.log.count("network") - SLOTS * device_engine._WARM_UPS
         assert done + waiting // 2 >= SLOTS, "all slots were submitted before the first result was asked for"
 
 

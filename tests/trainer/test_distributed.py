@@ -69,7 +69,7 @@ def test_two_processes_have_the_losses_of_one(tmp_path):
     one, two = losses(tmp_path / "1"), losses(tmp_path / "2")
     for name, values in one.items():
         assert two[name][:3] == pytest.approx(values[:3], rel=1e-4), name
-        # Rounding grows a hundredfold a step through the batch norm of four pooled values, whose gradient shows it first:
+        # Rounding grows a hundredfold a step through the batch norm of four pooled values, as its gradient shows first:
         # on some processors the sixth loss differs by a hundredth.
         assert name == "grad_norm" or two[name][:4] == pytest.approx(values[:4], rel=2e-3), name
     answer = json.loads(done[2].stdout)  # exactly one object, from rank 0

@@ -88,16 +88,19 @@ def _deal(data: dict[str, Any], query_pixels: int, stride: int, batch: int) -> d
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "demo": {
-        "run": {"full_supervision": True},
+        "run": {"full_supervision": True, "random_regions": True},
         "data": {"adapter": "scenes", "height": 96, "width": 128},
-        "model": {"weights": "none", "representation_dim": 64},
+        "model": {"backbone": "efficientnet_lite0", "representation_dim": 64},
         "trainer": {
             "epochs": 10,
-            "last_epochs": 10,
+            "last_epochs": 8,
             "iterations_per_epoch": 20,
             "joint_iterations_per_epoch": 40,  # half as many labelled images a step, twice the steps (author code)
             "batch_unlabelled": 2,
-            "lr": 0.05,
+            "optimizer": "adam",
+            "lr": 0.002,
+            "head_lr_multiplier": 2.0,
+            "warmup_steps": 20,
             "precision": "32-true",  # bfloat16 is emulated, and slow, on older processors
         },
         "augment": {"cutout_pixels": 16},

@@ -12,9 +12,20 @@ from s4al.run.labelling import label_initial_images
 from s4al.run.state import Run
 from s4al.watch import Watch
 
-TINY = (
-    "run.cycles=2",
+# The demo's settings for a network that starts from nothing, and is compared with nothing.
+FROM_SCRATCH = (
     "run.full_supervision=false",
+    "run.random_regions=false",
+    "model.backbone=mobilenet_v2",
+    "model.weights=none",
+    "trainer.optimizer=sgd",
+    "trainer.lr=0.05",
+    "trainer.head_lr_multiplier=1.0",
+    "trainer.warmup_steps=0",
+)
+TINY = (
+    *FROM_SCRATCH,
+    "run.cycles=2",
     "data.height=48",
     "data.width=64",
     "data.labelled_fraction=0.25",

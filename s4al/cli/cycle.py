@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from s4al import config as settings
 from s4al import files
+from s4al.cli import comparisons
 from s4al.errors import AnnotationsNeeded
 from s4al.packaged_weights import check_weights
 from s4al.run.state import STAGES, Run
@@ -126,7 +127,12 @@ def _tidy(run: Run, watch: Watch) -> None:
 def _is_finished(run: Run) -> bool:
     cycles = range(run.config.run.cycles)
     done = all(run.is_committed(cycle, stage) for cycle in cycles for stage in STAGES)
-    return done and (not run.config.run.full_supervision or Run(_full(run), run.config).is_committed(0, "train"))
+    wanted = run.config.run
+    return (
+        done
+        and not (wanted.full_supervision and comparisons.full_miou(run) is None)
+        and not (wanted.random_regions and comparisons.random_miou(run) is None)
+    )
 
 
 def prepare_pool(run: Run, watch: Watch) -> tuple[Pool, Dataset]:
@@ -173,8 +179,20 @@ def _ingest(run: Run, dataset: Dataset, watch: Watch) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _run_cycles(run: Run, pool: Pool, dataset: Dataset | None, fabric: Fabric, device: str, watch: Watch) -> None:
-    """All stages of all cycles; `dataset` is None in the processes that only train."""
+def _run_cycles(
+    run: Run,
+    pool: Pool,
+    dataset: Dataset | None,
+    fabric: Fabric,
+    device: str,
+    watch: Watch,
+    *,
+    to_its_training: bool = False,
+) -> None:
+    """All stages of all cycles; `dataset` is None in the processes that only train.
+
+    With `to_its_training` the last cycle ends there: what nobody will ask needs no scores.
+    """
     from s4al.trainer import train_cycle
 
     for cycle in range(run.config.run.cycles):
@@ -184,44 +202,25 @@ def _run_cycles(run: Run, pool: Pool, dataset: Dataset | None, fabric: Fabric, d
         if not run.is_committed(cycle, "train"):
             fabric.barrier()  # no process may look before all have: the commit at the end would answer for it
             train_cycle(run, cycle, pool, fabric=fabric, watch=watch)
-        if dataset is not None:
+        if dataset is not None and not (to_its_training and cycle == run.config.run.cycles - 1):
             _after_training(run, cycle, device, watch)
         fabric.barrier()
+    if run.config.run.random_regions:
+        random = comparisons.random_run(run)
+        if dataset is not None:
+            comparisons.begin_random(run, random, watch)
+        fabric.barrier()
+        _run_cycles(random, pool, dataset, fabric, device, watch, to_its_training=True)
     if run.config.run.full_supervision:
         _train_fully_supervised(run, pool, dataset, fabric, watch)
 
 
-def _full(run: Run) -> Path:
-    return run.root / "full"
-
-
 def _train_fully_supervised(run: Run, pool: Pool, dataset: Dataset | None, fabric: Fabric, watch: Watch) -> None:
-    """Train on all labels with the images and iterations of the last joint training, in a run inside the run."""
-    from s4al.run.labelling import label_initial_images
     from s4al.trainer import train_cycle
 
-    trainer = run.config.trainer
-    config = settings.set_values(
-        run.config,
-        [
-            "run.cycles=1",
-            "learner.name=supervised",
-            "data.labelled_fraction=1.0",
-            'data.labelled_list=""',
-            f"trainer.epochs={trainer.last_epochs}",
-            f"trainer.iterations_per_epoch={trainer.joint_iterations_per_epoch}",
-            f"trainer.batch_labelled_only={trainer.batch_labelled + trainer.batch_unlabelled}",
-        ],
-    )
-    full = Run(_full(run), config)
-    if dataset is not None and not full.is_committed(0, "labels"):
-        watch.note("Full supervision, to compare with: training on every label.")
-        if not Run.exists(full.root):
-            Run.create(full.root, config)
-        for shared in ("cache", "classes.json"):
-            if not (full.root / shared).exists():
-                (full.root / shared).symlink_to(Path("..") / shared)
-        label_initial_images(full, pool, dataset)
+    full = comparisons.full_run(run)
+    if dataset is not None:
+        comparisons.begin_full(run, full, pool, dataset, watch)
     fabric.barrier()
     if not full.is_committed(0, "train"):
         fabric.barrier()
@@ -290,13 +289,10 @@ def summary(run: Run) -> dict[str, Any]:
                 "engine": scored.get("engine"),
             }
         )
-    full = Run(_full(run), run.config)
-    reference = None
-    if full.is_committed(0, "train"):
-        reference = json.loads((full.stage(0, "train") / "evaluation.json").read_bytes())["miou"]
     return {
         "run": str(run.root),
         "total_pixels": run.ledger(0, pool).total_pixels if cycles else 0,
-        "full_supervision_miou": reference,
+        "full_supervision_miou": comparisons.full_miou(run),
+        "random_regions_miou": comparisons.random_miou(run),
         "cycles": cycles,
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from s4al import files
+from s4al.cli import comparisons
 from s4al.run.state import STAGES, Run
 
 _DOING = {
@@ -18,6 +19,7 @@ _DOING = {
     "export": "export the network of cycle {}",
     "score": "score the pool with the network of cycle {}",
     "select": "select regions with the scores of cycle {}",
+    "random": "train on as many random regions, to compare with",
     "full": "train on every label, to compare with",
 }
 
@@ -28,8 +30,8 @@ def read_status(root: Path) -> dict[str, Any]:
     Returns
     -------
     `{"run", "data", "images", "planned_cycles", "cycles": [{"cycle", "stages", "labelled_fraction", "regions",
-    "miou"}], "full_supervision_miou", "finished", "next", "in_use_by", "unfinished"}`; figures are None where they
-    are not known (yet).
+    "miou"}], "full_supervision_miou", "random_regions_miou", "finished", "next", "in_use_by", "unfinished"}`;
+    figures are None where they are not known (yet).
 
     Raises
     ------
@@ -50,12 +52,14 @@ def read_status(root: Path) -> dict[str, Any]:
                 "stages": [stage for stage in STAGES if run.is_committed(cycle, stage)],
                 "labelled_fraction": ledger.labelled_fraction if ledger else None,
                 "regions": ledger.regions if ledger else None,
-                "miou": _miou(run, cycle),
+                "miou": comparisons.tested_miou(run, cycle),
             }
         )
     planned = max(run.config.run.cycles, len(cycles))  # `train --cycles N` may have asked for more
-    reference = _miou(Run(root / "full", run.config), 0)
+    reference, random = comparisons.full_miou(run), comparisons.random_miou(run)
     todo = _first_missing(run, planned)
+    if todo is None and run.config.run.random_regions and random is None:
+        todo = (0, "random")
     if todo is None and run.config.run.full_supervision and reference is None:
         todo = (0, "full")
     return {
@@ -65,17 +69,12 @@ def read_status(root: Path) -> dict[str, Any]:
         "planned_cycles": planned,
         "cycles": cycles,
         "full_supervision_miou": reference,
+        "random_regions_miou": random,
         "finished": todo is None,
         "next": _next(run, planned, todo, has_pool=pool is not None),
         "in_use_by": _holder(root),
         "unfinished": _unfinished(root),
     }
-
-
-def _miou(run: Run, cycle: int) -> float | None:
-    if not run.is_committed(cycle, "train"):
-        return None
-    return json.loads((run.stage(cycle, "train") / "evaluation.json").read_bytes())["miou"]
 
 
 def _first_missing(run: Run, planned: int) -> tuple[int, str] | None:

@@ -23,6 +23,8 @@ def training(console: Console, result: dict[str, Any]) -> None:
     console.print(_cycles(cycles, result.get("full_supervision_miou")))
     console.print()
     console.print(_classes(cycles))
+    if len(cycles) > 1:
+        console.print(Text(_bought(result), "bold"))
     _list(
         console,
         {
@@ -57,6 +59,15 @@ def _cycles(cycles: list[dict[str, Any]], full_miou: float | None) -> Table:
 def _caption(full_miou: float | None) -> str:
     caption = "Labelled: of all pixels. mIoU: mean intersection over union of the classes, on the test images."
     return caption + (f" Of full: mIoU against {_percent(full_miou)} with every pixel labelled." if full_miou else "")
+
+
+def _bought(result: dict[str, Any]) -> str:
+    """What the asked regions cost, and what they bought, beside as many random ones where those were tried."""
+    first, last = result["cycles"][0], result["cycles"][-1]
+    share, gain = last["labelled_fraction"] - first["labelled_fraction"], 100 * (last["miou"] - first["miou"])
+    line = f"\n{last['regions']:,} regions, {_percent(share)} of all pixels, bought {gain:+.1f} points of mIoU"
+    random = result.get("random_regions_miou")
+    return line + (f"; as many random ones {100 * (random - first['miou']):+.1f}." if random is not None else ".")
 
 
 def _classes(cycles: list[dict[str, Any]]) -> Table:

@@ -53,6 +53,7 @@ class RunConfig(Section):
     seed: int = Field(default=3108, ge=0, lt=2**31)  # the seed of the published code
     cycles: int = Field(default=2, ge=1)  # trainings; each after the first follows one round of queries
     full_supervision: bool = False  # also train once on every label, to compare with (needs data.oracle="masks")
+    random_regions: bool = False  # also take as many regions at random, to compare with (needs data.oracle="masks")
 
 
 class DataConfig(Section):

@@ -38,9 +38,10 @@ class Config(Section):
     export: ExportConfig = ExportConfig()
 
     @model_validator(mode="after")
-    def _full_supervision_has_masks(self) -> Config:
-        if self.run.full_supervision and self.data.oracle == "people":
-            raise ValueError('run.full_supervision needs a mask for every image, which data.oracle = "people" has not')
+    def _comparisons_have_masks(self) -> Config:
+        for name in ("full_supervision", "random_regions"):
+            if getattr(self.run, name) and self.data.oracle == "people":
+                raise ValueError(f'run.{name} needs a mask for every image, which data.oracle = "people" has not')
         return self
 
     @model_validator(mode="after")
@@ -128,6 +129,7 @@ FREE_ON_RESUME = frozenset(
     {
         "run.cycles",
         "run.full_supervision",
+        "run.random_regions",
         "data.root",
         "scorer.engine",
         "scorer.batch_size",

@@ -30,7 +30,7 @@ def test_scenes_are_the_same_for_ever() -> None:
         for index in range(3):
             for array in render(0, split, index, 96, 128):
                 digest.update(array.tobytes())
-    assert digest.hexdigest() == "4d62837095e5d7042869d459eb21ffe6c750e2fdd0081e0dbb6cdad0850d3845"
+    assert digest.hexdigest() == "07305e88d4c19fc4a149edff6816981fc3ad7f94d32a2f3729a6c1ddaa12a135"
 
 
 def test_every_key_gives_another_scene() -> None:
@@ -54,8 +54,10 @@ def test_class_shares_are_those_of_a_street(sample: tuple[np.ndarray, np.ndarray
     share = {name: float((sample[1] == i).mean()) for i, name in enumerate(CLASSES)}
     present = {name: float((sample[1] == i).any((1, 2)).mean()) for i, name in enumerate(CLASSES)}
     assert share["road"] > 0.25 and share["building"] > 0.15 and share["sky"] > 0.08
-    assert all(0.002 < share[name] < 0.02 for name in ("person", "pole", "sign"))  # thin and small
-    assert 0.0005 < share["bicycle"] < 0.005 and present["bicycle"] < 0.4  # rare
+    assert all(
+        0.005 < share[name] < 0.05 for name in ("fence", "person", "bicycle", "pole", "sign")
+    )  # small, but there
+    assert all(present[name] > 0.2 for name in CLASSES)
     assert 0.01 < (sample[1] == VOID).mean() < 0.08
 
 

@@ -17,6 +17,7 @@ from s4al.trainer import train_cycle
 from s4al.trainer.distributed import launch_fabric
 from s4al.trainer.learners.all import LEARNERS
 from s4al.watch import Watch
+from tests.tiny import FROM_SCRATCH
 
 HEIGHT, WIDTH = 32, 64
 COLOURS = np.array([[40, 60, 90], [200, 60, 40], [60, 180, 80], [220, 210, 90]], np.uint8)
@@ -72,7 +73,7 @@ def test_four_images_are_learnt(tmp_path, shapes, name):
 
 def settings(shapes: Path, name: str, cycles: int) -> tuple[str, ...]:
     return (
-        "run.full_supervision=false",
+        *FROM_SCRATCH,
         f"run.cycles={cycles}",
         "data.adapter=folder",
         f"data.root={shapes}",

@@ -132,7 +132,7 @@ def paint_side(scene: Scene, side: int) -> None:
         if dice.chance(0.12 if street.park(side) else 0.88):
             top = 3.0 * max(1, storeys + dice.integer(-1, 1)) + dice.uniform(0.5, 2.0)
             _paint_house(scene, side, near, far, top)
-    if dice.chance(0.75 if street.park(side) else 0.3):
+    if dice.chance(0.9 if street.park(side) else 0.5):
         near = dice.uniform(2, 10)
         _paint_fence(scene, side, near, near + dice.uniform(10, 40))
 
@@ -187,12 +187,12 @@ def paint_things(scene: Scene) -> None:
         roll(_bush, dice.integer(1, 4) if park else dice.integer(0, 1), wall - side * 0.4, wall + side * 2.0, 5, 40)
         roll(_tree, dice.integer(0, 3), kerb + side * 0.6, kerb + side * 1.0, 6, 50)
         roll(_pole, dice.integer(1, 4), kerb + side * 0.3, kerb + side * 0.8, 4, 45)
-        roll(_sign_post, dice.integer(0, 2), kerb + side * 0.3, kerb + side * 0.8, 4, 22)
+        roll(_sign_post, dice.integer(1, 2), kerb + side * 0.3, kerb + side * 0.8, 4, 20)
         roll(_car, dice.integer(0, 4), kerb - side * 1.0, kerb - side * 1.2, 6, 50)
-        roll(_person, dice.integer(0, 4), wall - side * 0.4, kerb + side * 0.5, 3.5, 22)
+        roll(_person, dice.integer(2, 5), wall - side * 0.4, kerb + side * 0.3, 3, 16)
     roll(_car, dice.integer(0, 2), street.road_left + 2.8, street.road_right - 2.8, 7, 60)
-    roll(_person, int(dice.chance(0.2)), street.road_left, street.road_right, 5, 16)
-    roll(_bicycle, int(dice.chance(0.35)), street.road_left + 0.5, street.road_right + 1.5, 3.5, 13)
+    roll(_person, int(dice.chance(0.5)), street.road_left, street.road_right, 4, 14)
+    roll(_bicycle, dice.integer(1, 4), street.road_left + 0.5, street.road_right + 1.5, 3, 11)
     for depth, lateral, draw in sorted(things, key=lambda thing: (-thing[0], thing[1])):
         draw(Spot(scene, lateral, depth))
 
@@ -227,12 +227,12 @@ def _leaves(spot: Spot, above: float, wide: float, tall: float) -> None:
 def _pole(spot: Spot) -> None:
     """A post, sometimes with a lamp over the road or a traffic light."""
     dice = spot.scene.dice
-    metal, top, half = dice.pick(_METAL), dice.uniform(3.5, 7.0), dice.uniform(0.06, 0.13)
+    metal, top, half = dice.pick(_METAL), dice.uniform(3.5, 7.0), dice.uniform(0.10, 0.20)
     spot.box(-half, 0.0, half, top, metal, POLE)
     if dice.chance(0.4):
         arm = dice.uniform(0.6, 1.4)
         left, right = (0.0, arm) if spot.lateral < 0 else (-arm, 0.0)
-        spot.box(left, top - 0.12, right, top, metal, POLE)
+        spot.box(left, top - 0.2, right, top, metal, POLE)
     if dice.chance(0.25):
         spot.box(-0.16, 2.4, 0.16, 3.3, (0.10, 0.10, 0.10), SIGN)
         lamp = dice.integer(0, 2)
@@ -241,8 +241,8 @@ def _pole(spot: Spot) -> None:
 
 def _sign_post(spot: Spot) -> None:
     dice = spot.scene.dice
-    top, radius = dice.uniform(2.0, 2.9), dice.uniform(0.35, 0.6)
-    spot.box(-0.05, 0.0, 0.05, top, dice.pick(_METAL), POLE)
+    top, radius = dice.uniform(2.0, 2.9), dice.uniform(0.4, 0.7)
+    spot.box(-0.08, 0.0, 0.08, top, dice.pick(_METAL), POLE)
     rim, face = dice.pick(_SIGNS), dice.pick(_SIGNS)
     if dice.chance(0.5):
         spot.ellipse(0.0, top, radius, radius, rim, SIGN)
@@ -298,15 +298,15 @@ def _person(spot: Spot, raised: float = 0.0) -> None:
     stride, trousers, coat = dice.uniform(0.04, 0.16) * size, dice.pick(_CLOTHES), dice.pick(_CLOTHES)
     spot.shadow(0.3)
     for leg in (-stride, stride):
-        spot.box(leg - 0.045 * size, raised, leg + 0.045 * size, raised + 0.5 * size, trousers, PERSON)
-    spot.ellipse(0.0, raised + 0.64 * size, 0.14 * size, 0.22 * size, coat, PERSON)
+        spot.box(leg - 0.06 * size, raised, leg + 0.06 * size, raised + 0.5 * size, trousers, PERSON)
+    spot.ellipse(0.0, raised + 0.64 * size, 0.17 * size, 0.24 * size, coat, PERSON)
     spot.ellipse(0.0, raised + 0.92 * size, 0.07 * size, 0.085 * size, dice.pick(_SKIN), PERSON)
 
 
 def _bicycle(spot: Spot) -> None:
     """Seen from the side or obliquely, often with a rider, who is a person."""
     dice = spot.scene.dice
-    frame, squeeze = dice.pick(_CARS), dice.uniform(0.35, 1.0)
+    frame, squeeze = dice.pick(_CARS), dice.uniform(0.5, 1.0)
     if dice.chance(0.6):
         _person(spot, raised=0.25)
     for wheel in (-0.52, 0.52):

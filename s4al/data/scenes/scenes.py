@@ -1,6 +1,6 @@
 """The embedded data set: procedural street scenes, so that everything runs without a download.
 
-A pinhole camera drives down a street of buildings, parks, fences, poles, signs, trees, cars, people and, rarely,
+A pinhole camera drives down a street of buildings, parks, fences, poles, signs, trees, cars, people and
 bicycles, with weather, shadows, occlusion, noise and void borders as real sets have them. Colours overlap between
 classes on purpose (grey cars on grey roads, white houses before white skies), and much is a pixel or two wide, so that
 colour alone does not solve it.
@@ -50,7 +50,7 @@ CLASSES = {
 }
 VOID = 255
 _SPLIT_KEYS = {"train": 0, "val": 1, "test": 2}
-_VERSION = 1  # of the pictures; part of what makes a rendered folder reusable
+_VERSION = 2  # of the pictures; part of what makes a rendered folder reusable
 _ROUGHNESS = np.array([0.01, 0.10, 0.10, 0.12, 0.45, 0.15, 0.06, 0.10, 0.10, 0.06, 0.04], np.float32)  # by class
 
 

@@ -409,6 +409,24 @@ def test_balanced_names_the_class(scored: Run) -> None:
     assert {reason.rpartition(" as ")[2] for reason in reasons} <= set(scored.class_names)
 
 
+def test_class_quota_says_what_was_chosen_for_its_class_and_by_which_noise(scored: Run) -> None:
+    result = select_cycle(scored, 0, strategy="class-quota", budget_pixels=6000, watch=Watch())
+    reasons = files.read_table(result.out)["reason"].to_pylist()
+    number = reasons.index("highest entropy with noise of the pool")
+    assert number > 0 and set(reasons[number:]) == {"highest entropy with noise of the pool"}
+    assert all(each.startswith("highest entropy with noise of regions predicted as ") for each in reasons[:number])
+    assert files.read_manifest(scored.stage(0, "select"))["noise_beta"] == 1.0
+
+
+def test_a_budget_without_a_region_for_any_class_says_so(scored: Run) -> None:
+    watch = Recorder()
+    result = select_cycle(scored, 0, strategy="class-quota", budget_pixels=120, watch=watch)
+    assert result.regions == 1
+    assert watch.lines == [
+        "No class's part of the budget is as large as a region; all regions are the best of the whole pool."
+    ]
+
+
 def test_the_outer_ring_can_be_left_out(master: Path, tmp_path: Path) -> None:
     run = exported_run(tmp_path / "run", "acquisition.exclude_ring=true", "acquisition.regions_per_image=100")
     score_cycle(run, 0, watch=Watch())

@@ -1,14 +1,12 @@
 """Which regions are worth a person's time: the best of each image, of the whole pool, class by class, or at random.
 
-Suffix M: candidate regions, of all images together. Ties are broken by (score, image, region), so the order in which
-shards are read never matters.
+Suffixes: M candidate regions, of all images together; K chosen ones. Ties are broken by (score, image, region), so the
+order in which shards are read never matters.
 """
 
 from __future__ import annotations
 
 import hashlib
-import heapq
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4al.config import NETWORK_METRICS, Metric, Strategy
+from s4al.scorer.acquisition.class_rules import balanced, class_quota, perturbed
+from s4al.scorer.acquisition.spread import ANYWHERE, Room, Spread
 from s4al.scorer.acquisition.table import BOX
 
 if TYPE_CHECKING:
@@ -144,42 +144,19 @@ def _join(arrays: Iterable[NDArray[Any]], dtype: type[np.generic]) -> NDArray[An
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How the chosen regions must be spread, so that near-duplicates are not asked for.
+class Choice:
+    """The regions of a round, in the order of choice.
 
     Attributes
     ----------
-    most_per_image : regions of one image at most, 0 for any number.
-    min_distance : between the centres of two regions of one image, in cells of the grid; 2 keeps neighbours out.
-    cols : of the grid.
+    index_K : into the candidates.
+    rank_K : from 0, within its image where the quota is per image, in the pool otherwise.
+    for_class_K : whether it was compared with regions of its predicted class alone.
     """
 
-    most_per_image: int = 0
-    min_distance: float = 0.0
-    cols: int = 1
-
-
-ANYWHERE = Spread()
-
-
-class _Room:
-    """What may still be taken beside what was."""
-
-    def __init__(self, candidates: Candidates, spread: Spread) -> None:
-        self._candidates, self._spread = candidates, spread
-        self._taken: dict[int, list[tuple[int, int]]] = {}
-
-    def take(self, index: int) -> bool:
-        """False where the image has enough regions, or one that is too near."""
-        spread, candidates = self._spread, self._candidates
-        row, col = divmod(int(candidates.region_M[index]), spread.cols)
-        taken = self._taken.setdefault(int(candidates.image_M[index]), [])
-        if spread.most_per_image and len(taken) >= spread.most_per_image:
-            return False
-        if any(math.hypot(row - r, col - c) < spread.min_distance for r, c in taken):
-            return False
-        taken.append((row, col))
-        return True
+    index_K: NDArray[np.int64]
+    rank_K: NDArray[np.int32]
+    for_class_K: NDArray[np.bool_]
 
 
 def select(
@@ -190,40 +167,55 @@ def select(
     budget_pixels: int,
     seed: Sequence[int],
     spread: Spread = ANYWHERE,
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    beta: float = 1.0,
+) -> Choice:
     """Choose regions.
 
-        per-image   the k best of each image, whatever the budget (the paper)
-        global      the best of the pool, until the next one would break the budget
-        balanced    the same, but the class with the fewest pixels so far is served next, by predicted class
-        random      without a budget k of each image, with one the whole pool; the baseline
+        per-image    the k best of each image, whatever the budget (the paper)
+        global       the best of the pool, until the next one would break the budget
+        balanced     the same, but the class with the fewest pixels so far is served next, by predicted class
+        class-quota  two thirds of the budget in equal parts for the predicted classes, noise on the score
+        random       without a budget k of each image, with one the whole pool; the baseline
 
     Parameters
     ----------
     budget_pixels : original pixels; 0 means as many as per-image would take.
     spread : what is chosen keeps to it, and may then be less than was asked for.
-    seed : numbers the random strategy is keyed by, together with the image's id.
-
-    Returns
-    -------
-    indices into `candidates` in the order of choice, and the rank of each, from 0: within its image where the quota is
-    per image, in the pool otherwise.
+    seed : numbers that whatever is random is keyed by, together with the image's id.
+    beta : of class-quota's noise, see `noise_beta`.
     """
-    merit_M = _random_merit(candidates, seed) if strategy == "random" else candidates.score_M
+    merit_M = _merit(candidates, strategy, seed, beta)
     per_image, rank = _best_of_each_image(candidates, merit_M, regions_per_image)
     if strategy == "per-image" or (strategy == "random" and budget_pixels == 0):
-        return (
-            _spaced_quota(candidates, merit_M, regions_per_image, spread) if spread.min_distance else (per_image, rank)
-        )
-    budget, room = budget_pixels or int(candidates.pixels[per_image].sum()), _Room(candidates, spread)
+        if spread.min_distance:
+            per_image, rank = _spaced_quota(candidates, merit_M, regions_per_image, spread)
+        return Choice(per_image, rank, np.zeros(len(rank), bool))
+    budget = budget_pixels or int(candidates.pixels[per_image].sum())
+    for_class, from_pool = _rank_pool(candidates, strategy, merit_M, budget, spread)
+    index_K = np.concatenate([for_class, from_pool])
+    return Choice(index_K, np.arange(len(index_K), dtype=np.int32), np.arange(len(index_K)) < len(for_class))
+
+
+def _merit(candidates: Candidates, strategy: Strategy, seed: Sequence[int], beta: float) -> NDArray[np.floating]:
+    if strategy == "random":
+        return _random_merit(candidates, seed)
+    if strategy == "class-quota":
+        return perturbed(candidates.score_M, _random_merit(candidates, seed), beta)
+    return candidates.score_M
+
+
+def _rank_pool(
+    candidates: Candidates, strategy: Strategy, merit_M: NDArray[np.floating], budget: int, spread: Spread
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What is chosen for its predicted class, and what from the whole pool."""
+    room = Room(candidates.image_M, candidates.region_M, candidates.pixels, spread)
+    nothing = np.empty(0, np.int64)
     if strategy == "balanced":
-        chosen = _balanced(candidates, merit_M, budget, room)
-    else:
-        order = np.argsort(-merit_M, kind="stable")  # candidates are sorted by image and region, which settles ties
-        if spread.most_per_image or spread.min_distance:
-            order = np.array([index for index in order if room.take(index)], np.int64)
-        chosen = order[: np.searchsorted(np.cumsum(candidates.pixels[order]), budget, side="right")]
-    return chosen, np.arange(len(chosen), dtype=np.int32)
+        return balanced(merit_M, candidates.predicted_M, room, budget), nothing
+    if strategy == "class-quota":
+        return class_quota(merit_M, candidates.predicted_M, room, budget)
+    order = np.argsort(-merit_M, kind="stable")  # candidates are sorted by image and region, which settles ties
+    return nothing, room.spend(order, budget)
 
 
 def _spaced_quota(
@@ -231,8 +223,8 @@ def _spaced_quota(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """The best of each image of which no two are too near to each other."""
     order = np.lexsort((candidates.region_M, -merit_M, candidates.image_M))
-    room = _Room(candidates, replace(spread, most_per_image=k))
-    chosen = np.array([index for index in order if k and room.take(index)], np.int64)
+    room = Room(candidates.image_M, candidates.region_M, candidates.pixels, replace(spread, most_per_image=k))
+    chosen = room.spend(order, int(candidates.pixels.sum())) if k else order[:0]
     return chosen, _ranks(candidates.image_M[chosen])
 
 
@@ -247,28 +239,6 @@ def _best_of_each_image(
 def _ranks(image_M: NDArray[np.int32]) -> NDArray[np.int32]:
     """0, 1, 2 ... within each image; ascending ids in, the best region of each first."""
     return (np.arange(len(image_M)) - np.searchsorted(image_M, image_M, side="left")).astype(np.int32)
-
-
-def _balanced(candidates: Candidates, merit_M: NDArray[np.floating], budget: int, room: _Room) -> NDArray[np.int64]:
-    """Classes take turns: the one with the fewest pixels so far (then the lowest id) takes its best region.
-
-    A class that has no region left, or whose next one breaks the budget, is out.
-    """
-    pixels_M = candidates.pixels
-    order = np.argsort(-merit_M, kind="stable")
-    waiting = {int(c): iter(order[candidates.predicted_M[order] == c]) for c in np.unique(candidates.predicted_M)}
-    turns = [(0, c) for c in sorted(waiting)]
-    chosen: list[int] = []
-    left = budget
-    while turns:
-        taken, c = heapq.heappop(turns)
-        index = next((index for index in waiting[c] if pixels_M[index] > left or room.take(index)), None)
-        if index is None or pixels_M[index] > left:
-            continue
-        chosen.append(int(index))
-        left -= int(pixels_M[index])
-        heapq.heappush(turns, (taken + int(pixels_M[index]), c))
-    return np.array(chosen, np.int64)
 
 
 def _random_merit(candidates: Candidates, seed: Sequence[int]) -> NDArray[np.float64]:

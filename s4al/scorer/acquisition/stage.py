@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from s4al import files
 from s4al.config import Metric, Strategy
 from s4al.errors import RunStateError
 from s4al.run.state import Run
-from s4al.scorer.acquisition.selection import Candidates, Spread, find_candidates, sample_images, select
+from s4al.scorer.acquisition.class_rules import noise_beta
+from s4al.scorer.acquisition.selection import Candidates, Choice, find_candidates, sample_images, select
+from s4al.scorer.acquisition.spread import Spread
 from s4al.scorer.acquisition.table import BOX
 from s4al.watch import Watch
 
@@ -79,17 +80,21 @@ def select_cycle(
         best_of_image=_quota(chosen_by),
     )
     candidates = sample_images(candidates, settings.candidate_fraction, (run.config.run.seed, cycle))
-    indices, rank = select(
+    beta = noise_beta(cycle, run.config.run.cycles)
+    choice = select(
         candidates,
         chosen_by["strategy"],
         regions_per_image=chosen_by["regions_per_image"],
         budget_pixels=chosen_by["budget_pixels"],
         seed=(run.config.run.seed, cycle),
         spread=Spread(chosen_by["most_per_image"], chosen_by["min_distance"], run.grid.cols),
+        beta=beta,
     )
-    _say_if_little_is_left(candidates, indices, chosen_by, watch)
-    with run.commit(cycle, "select", **chosen_by) as folder:
-        table = _table(candidates, indices, rank, _reasons(run, candidates, indices, chosen_by))
+    _say_if_little_is_left(candidates, choice, chosen_by, watch)
+    # Recorded, not compared: the number of cycles, which it goes by, may have grown since.
+    noise = {"noise_beta": beta} if chosen_by["strategy"] == "class-quota" else {}
+    with run.commit(cycle, "select", **chosen_by, **noise) as folder:
+        table = _table(candidates, choice, _reasons(run, candidates, choice, chosen_by))
         files.write_table(folder / SELECTIONS, table)
     run.add_seconds(cycle, "select", time.monotonic() - started)
     return _result(run, cycle, table, chosen_by)
@@ -117,7 +122,9 @@ def _quota(chosen_by: dict[str, Any]) -> int | None:
 def _committed_result(run: Run, cycle: int, chosen_by: dict[str, Any]) -> SelectResult:
     folder = run.read_stage(cycle, "select")
     found = files.read_manifest(folder)
-    different = [f"{key} {found[key]!r}, not {value!r}" for key, value in chosen_by.items() if found[key] != value]
+    different = [
+        f"{key} {found.get(key)!r}, not {value!r}" for key, value in chosen_by.items() if found.get(key) != value
+    ]
     if different:
         raise RunStateError(
             f"Cycle {cycle} has selected its regions already, with {'; '.join(different)}.",
@@ -127,36 +134,39 @@ def _committed_result(run: Run, cycle: int, chosen_by: dict[str, Any]) -> Select
     return _result(run, cycle, files.read_table(folder / SELECTIONS), chosen_by)
 
 
-def _say_if_little_is_left(
-    candidates: Candidates, indices: NDArray[np.int64], chosen_by: dict[str, Any], watch: Watch
-) -> None:
+def _say_if_little_is_left(candidates: Candidates, choice: Choice, chosen_by: dict[str, Any], watch: Watch) -> None:
     if not len(candidates):
         if chosen_by["regions_per_image"]:
             watch.note("No region is left to ask for: everything that may be asked is labelled.")
-    elif chosen_by["strategy"] != "per-image" and len(indices) == len(candidates):
+    elif chosen_by["strategy"] != "per-image" and len(choice.index_K) == len(candidates):
         watch.note(f"The budget covers all {len(candidates):,} regions that are left; all of them are asked for.")
     elif chosen_by["strategy"] == "per-image" and chosen_by["budget_pixels"]:
         watch.note("The strategy per-image goes by regions_per_image; budget_pixels is not used.")
+    elif chosen_by["strategy"] == "class-quota" and len(choice.index_K) and not choice.for_class_K.any():
+        watch.note("No class's part of the budget is as large as a region; all regions are the best of the whole pool.")
 
 
-def _reasons(run: Run, candidates: Candidates, indices: NDArray[np.int64], chosen_by: dict[str, Any]) -> list[str]:
-    strategy, metric = chosen_by["strategy"], chosen_by["metric"]
+def _reasons(run: Run, candidates: Candidates, choice: Choice, chosen_by: dict[str, Any]) -> list[str]:
+    strategy, names = chosen_by["strategy"], run.class_names
     if strategy == "random":
-        return ["random"] * len(indices)
-    if strategy == "balanced":
-        names = run.class_names
-        return [f"highest {metric} of regions predicted as {names[c]}" for c in candidates.predicted_M[indices]]
-    return [f"highest {metric} of {'its image' if strategy == 'per-image' else 'the pool'}"] * len(indices)
+        return ["random"] * len(choice.index_K)
+    metric = f"{chosen_by['metric']}{' with noise' if strategy == 'class-quota' else ''}"
+    others = f"highest {metric} of {'its image' if strategy == 'per-image' else 'the pool'}"
+    return [
+        f"highest {metric} of regions predicted as {names[predicted]}" if for_class else others
+        for predicted, for_class in zip(candidates.predicted_M[choice.index_K], choice.for_class_K, strict=True)
+    ]
 
 
-def _table(candidates: Candidates, indices: NDArray[np.int64], rank: NDArray[np.int32], reasons: list[str]) -> pa.Table:
+def _table(candidates: Candidates, choice: Choice, reasons: list[str]) -> pa.Table:
     import pyarrow as pa
 
+    indices = choice.index_K
     images = [candidates.images[image] for image in candidates.image_M[indices]]
     columns = {"image": pa.array(images, pa.string()), "region": pa.array(candidates.region_M[indices], pa.int32())}
     columns |= {name: pa.array(candidates.box_M4[indices, axis], pa.int32()) for axis, name in enumerate(BOX)}
     columns["score"] = pa.array(candidates.score_M[indices], pa.float32())
-    columns["rank"] = pa.array(rank, pa.int32())
+    columns["rank"] = pa.array(choice.rank_K, pa.int32())
     columns["reason"] = pa.array(reasons, pa.string())
     return pa.table(columns)
 

@@ -10,7 +10,8 @@ import pytest
 
 from s4al.config import STRATEGIES, Strategy
 from s4al.data.regions import Grid
-from s4al.scorer.acquisition.selection import Candidates, Spread, find_candidates, sample_images, select
+from s4al.scorer.acquisition.selection import Candidates, find_candidates, sample_images, select
+from s4al.scorer.acquisition.spread import Spread
 
 Chosen = list[tuple[str, int]]
 
@@ -41,11 +42,14 @@ def choose(
     seed: Sequence[int] = (7, 0),
     excluded: np.ndarray | None = None,
     spread: Spread = Spread(),  # noqa: B008
+    beta: float = 1.0,
 ) -> tuple[Chosen, list[int]]:
     candidates = find_candidates([tables] if isinstance(tables, pa.Table) else tables, metric, excluded)  # type: ignore[arg-type]
-    indices, rank = select(candidates, strategy, regions_per_image=k, budget_pixels=budget, seed=seed, spread=spread)
-    names = [(candidates.images[candidates.image_M[i]], int(candidates.region_M[i])) for i in indices]
-    return names, rank.tolist()
+    choice = select(
+        candidates, strategy, regions_per_image=k, budget_pixels=budget, seed=seed, spread=spread, beta=beta
+    )
+    names = [(candidates.images[candidates.image_M[i]], int(candidates.region_M[i])) for i in choice.index_K]
+    return names, choice.rank_K.tolist()
 
 
 POOL = score_table(
@@ -194,9 +198,9 @@ def test_keeping_the_best_of_each_image_of_a_shard_changes_no_choice() -> None:
     shards = [score_table(rows[start : start + 24]) for start in range(0, 72, 24)]
     pruned = find_candidates(shards[::-1], "entropy", best_of_image=2)
     assert len(pruned) == 24
-    indices, rank = select(pruned, "per-image", regions_per_image=2, budget_pixels=0, seed=(0, 0))
-    chosen = [(pruned.images[pruned.image_M[i]], int(pruned.region_M[i])) for i in indices]
-    assert (chosen, rank.tolist()) == choose(shards, "per-image", k=2)
+    choice = select(pruned, "per-image", regions_per_image=2, budget_pixels=0, seed=(0, 0))
+    chosen = [(pruned.images[pruned.image_M[i]], int(pruned.region_M[i])) for i in choice.index_K]
+    assert (chosen, choice.rank_K.tolist()) == choose(shards, "per-image", k=2)
 
 
 def test_candidates_are_sorted_and_know_what_they_cost() -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Metric = Literal["entropy", "least_confidence", "margin", "flip_entropy", "bald", "difficulty", "difficulty_entropy"]
 NETWORK_METRICS: tuple[Metric, ...] = ("bald", "difficulty", "difficulty_entropy")  # they run the network in torch
-Strategy = Literal["per-image", "global", "balanced", "class-quota", "random"]
+Strategy = Literal["per-image", "global", "balanced", "class-quota", "class-confidence", "random"]
 METRICS: tuple[str, ...] = get_args(Metric)
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
 EngineName = Literal["auto", "ort", "trt", "torch"]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from s4al import files
+from s4al.config import Strategy
 from s4al.data.cache import ImageCache
 from s4al.data.pool import Pool, Row, load_pool, write_pool
 from s4al.errors import EngineError, NumericsError, RunStateError
@@ -402,8 +403,9 @@ def test_a_budget_larger_than_the_pool_says_so(scored: Run) -> None:
     assert watch.lines == [f"The budget covers all {result.regions} regions that are left; all of them are asked for."]
 
 
-def test_balanced_names_the_class(scored: Run) -> None:
-    result = select_cycle(scored, 0, strategy="balanced", watch=Watch())
+@pytest.mark.parametrize("strategy", ["balanced", "class-confidence"])
+def test_rules_by_class_name_it(scored: Run, strategy: Strategy) -> None:
+    result = select_cycle(scored, 0, strategy=strategy, watch=Watch())
     reasons = set(files.read_table(result.out)["reason"].to_pylist())
     assert all(reason.startswith("highest entropy of regions predicted as ") for reason in reasons)
     assert {reason.rpartition(" as ")[2] for reason in reasons} <= set(scored.class_names)

@@ -52,6 +52,32 @@ def class_quota(
     return for_class, room.spend(order[~np.isin(order, for_class)], left)
 
 
+def class_confidence(
+    merit_M: NDArray[np.floating],
+    predicted_M: NDArray[np.integer],
+    uncertainty_M: NDArray[np.floating],
+    room: Room,
+    budget: int,
+) -> NDArray[np.int64]:
+    """Each class's best, the budget in proportion to the class's mean uncertainty (DECOMP, arXiv 2512.07606).
+
+    Next is the class with the lowest (pixels so far + pixels of its next region) / mean uncertainty: D'Hondt's method,
+    which is off by less than a region a class and leaves the part of a class that runs out to the others.
+
+    Parameters
+    ----------
+    uncertainty_M : 1 - confidence, not negative. A class without any comes last.
+
+    Returns
+    -------
+    indices in the order of choice.
+    """
+    classes, class_M = np.unique(predicted_M, return_inverse=True)
+    mean = np.bincount(class_M, uncertainty_M) / np.bincount(class_M)
+    weight = dict(zip(classes.tolist(), np.maximum(mean, np.finfo(np.float32).tiny).tolist(), strict=True))
+    return _take_turns(merit_M, predicted_M, room, budget, lambda c, spent, pixels: (spent + pixels) / weight[c])
+
+
 def perturbed(score_M: NDArray[np.floating], uniform_M: NDArray[np.float64], beta: float) -> NDArray[np.float64]:
     """log(score) + Gumbel(0, 1 / beta): power noise (Kirsch et al. 2023), as ClaSP PE has it.
 

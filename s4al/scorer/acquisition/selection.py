@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4al.config import NETWORK_METRICS, Metric, Strategy
-from s4al.scorer.acquisition.class_rules import balanced, class_quota, perturbed
+from s4al.scorer.acquisition.class_rules import balanced, class_confidence, class_quota, perturbed
 from s4al.scorer.acquisition.spread import ANYWHERE, Room, Spread
 from s4al.scorer.acquisition.table import BOX
 
@@ -31,6 +31,7 @@ class Candidates:
     ----------
     images : ids, sorted; `image_M` points into them.
     predicted_M : the class most of the region is predicted as.
+    uncertainty_M : 1 - confidence, the column `least_confidence`, whatever the metric.
     """
 
     images: list[str]
@@ -39,6 +40,7 @@ class Candidates:
     box_M4: NDArray[np.int32]
     score_M: NDArray[np.float32]
     predicted_M: NDArray[np.int16]
+    uncertainty_M: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.image_M)
@@ -95,6 +97,7 @@ def _of_table(table: pa.Table, metric: Metric, excluded_R: NDArray[np.bool_] | N
         box_M4,
         table[metric].to_numpy(),
         table["predicted"].to_numpy(),
+        table["least_confidence"].to_numpy(),
     )
     return _take(everything, np.flatnonzero(wanted_M))
 
@@ -107,6 +110,7 @@ def _take(candidates: Candidates, indices: NDArray[np.int64]) -> Candidates:
         candidates.box_M4[indices],
         candidates.score_M[indices],
         candidates.predicted_M[indices],
+        candidates.uncertainty_M[indices],
     )
 
 
@@ -125,6 +129,7 @@ def _merge(shards: Sequence[Candidates]) -> Candidates:
         np.concatenate([np.empty((0, 4), np.int32), *(shard.box_M4 for shard in shards)]),
         _join((shard.score_M for shard in shards), np.float32),
         _join((shard.predicted_M for shard in shards), np.int16),
+        _join((shard.uncertainty_M for shard in shards), np.float32),
     )
     return _take(whole, np.lexsort((region_M, image_M)))
 
@@ -171,11 +176,12 @@ def select(
 ) -> Choice:
     """Choose regions.
 
-        per-image    the k best of each image, whatever the budget (the paper)
-        global       the best of the pool, until the next one would break the budget
-        balanced     the same, but the class with the fewest pixels so far is served next, by predicted class
-        class-quota  two thirds of the budget in equal parts for the predicted classes, noise on the score
-        random       without a budget k of each image, with one the whole pool; the baseline
+        per-image         the k best of each image, whatever the budget (the paper)
+        global            the best of the pool, until the next one would break the budget
+        balanced          the same, but the class with the fewest pixels so far is served next, by predicted class
+        class-quota       two thirds of the budget in equal parts for the predicted classes, noise on the score
+        class-confidence  the budget for the predicted classes in proportion to their mean uncertainty
+        random            without a budget k of each image, with one the whole pool; the baseline
 
     Parameters
     ----------
@@ -212,6 +218,8 @@ def _rank_pool(
     nothing = np.empty(0, np.int64)
     if strategy == "balanced":
         return balanced(merit_M, candidates.predicted_M, room, budget), nothing
+    if strategy == "class-confidence":
+        return class_confidence(merit_M, candidates.predicted_M, candidates.uncertainty_M, room, budget), nothing
     if strategy == "class-quota":
         return class_quota(merit_M, candidates.predicted_M, room, budget)
     order = np.argsort(-merit_M, kind="stable")  # candidates are sorted by image and region, which settles ties

@@ -72,7 +72,8 @@ def select_cycle(
     started = time.monotonic()
     scores = run.read_stage(cycle, "score")
     check_metric(scores, chosen_by["metric"])
-    columns = ["image", "region", *BOX, chosen_by["metric"], "labelled", "predicted"]
+    columns = ["image", "region", *BOX, "least_confidence", "labelled", "predicted"]
+    columns += {chosen_by["metric"]} - {"least_confidence"}
     candidates = find_candidates(
         (files.read_table(path, columns) for path in sorted(scores.glob("shard-*.parquet"))),
         chosen_by["metric"],

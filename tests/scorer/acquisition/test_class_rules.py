@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from s4al.scorer.acquisition.class_rules import class_quota, noise_beta, perturbed
+from s4al.scorer.acquisition.class_rules import class_confidence, class_quota, noise_beta, perturbed
 from s4al.scorer.acquisition.spread import Room, Spread
 from tests.scorer.acquisition.test_selection import choose, score_table
 
@@ -88,3 +88,50 @@ def test_the_noise_of_a_region_is_its_own_and_dies_out() -> None:
     assert quiet != noisy[0] and set(quiet[:6]) == {(f"i{i}", 4) for i in range(6)}
     more = pa.concat_tables([score_table([("other", 0, 1e-9)]), pool])  # too low to be chosen, and no noise is shifted
     assert choose(more, "class-quota", budget=900) == noisy
+
+
+# --- class-confidence ---
+
+
+def confidence(
+    merits: list[float], predicted: list[int], uncertainty: list[float], budget: int, room: Room
+) -> list[int]:
+    found = class_confidence(np.array(merits), np.array(predicted, np.int16), np.array(uncertainty), room, budget)
+    return found.tolist()
+
+
+def test_the_budget_follows_the_mean_uncertainty_of_the_classes() -> None:
+    # means 0.25 and 0.75: one region of class 0 for three of class 1, each class's best first
+    merits = [9.0, 8.0, 7.0, 6.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    uncertainty = [0.125, 0.375, 0.25, 0.25, 0.5, 1.0, 0.75, 0.75, 0.75, 0.75]
+    chosen = confidence(merits, [0] * 4 + [1] * 6, uncertainty, 800, room_of([100] * 10))
+    assert sorted(chosen) == [0, 1, 4, 5, 6, 7, 8, 9]
+    # by hand: pixels / mean is 400 for class 0; 133, 267, 400 (a tie, class 0 is first) for class 1
+    assert chosen[:4] == [9, 8, 0, 7]
+
+
+def test_parts_are_of_pixels_and_what_a_class_lacks_the_others_get() -> None:
+    # equal means; a region of class 1 is as large as three of class 0, whose turns come at 100, 200, 300 (a tie), 400
+    assert confidence([4.0, 3.0, 2.0, 1.0, 5.0], [0, 0, 0, 0, 1], [0.5] * 5, 700, room_of([100] * 4 + [300])) == [
+        *(0, 1, 2, 4, 3)
+    ]
+
+
+def test_a_sure_class_comes_last_and_sure_classes_share_alike() -> None:
+    assert confidence([9.0, 1.0, 2.0], [0, 1, 1], [0.0, 0.5, 0.5], 200, room_of([100] * 3)) == [2, 1]
+    assert confidence([9.0, 8.0, 1.0], [0, 0, 1], [0.0, 0.0, 0.0], 200, room_of([100] * 3)) == [0, 2]
+    assert confidence([], [], [], 200, room_of([])) == []
+
+
+def test_a_region_beside_another_classs_is_passed_over() -> None:
+    room = room_of([100] * 4, Spread(most_per_image=1), images=[0, 0, 1, 2])
+    assert confidence([9.0, 8.0, 7.0, 6.0], [0, 1, 1, 0], [0.5] * 4, 10**6, room) == [0, 2, 3]
+
+
+def test_uncertainty_is_the_column_of_least_confidence_whatever_the_metric() -> None:
+    pool = score_table(
+        [("a", 0, 0.9), ("a", 1, 0.8), ("b", 0, 0.2), ("b", 1, 0.1)],
+        predicted=[0, 0, 1, 1],
+        least_confidence=[0.1, 0.1, 0.7, 0.7],
+    )
+    assert choose(pool, "class-confidence", budget=200)[0] == [("b", 0), ("b", 1)]

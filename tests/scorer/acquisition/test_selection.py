@@ -26,10 +26,11 @@ def score_table(rows: Sequence[tuple[str, int, float]], *, pixels: int = 100, **
         "y1": pa.array([pixels] * count, pa.int32()),
         "entropy": pa.array([row[2] for row in rows], pa.float32()),
         "margin": pa.array([-row[2] for row in rows], pa.float32()),
+        "least_confidence": pa.array([0.5] * count, pa.float32()),
         "labelled": pa.array([0.0] * count, pa.float32()),
         "predicted": pa.array([0] * count, pa.int16()),
     }
-    types = {"y1": pa.int32(), "labelled": pa.float32(), "predicted": pa.int16()}
+    types = {"y1": pa.int32(), "labelled": pa.float32(), "predicted": pa.int16(), "least_confidence": pa.float32()}
     return pa.table(given | {name: pa.array(values, types[name]) for name, values in columns.items()})
 
 

@@ -16,7 +16,7 @@ from s4al.export.onnx_export import Precision, export_onnx
 from s4al.export.scoring_network import ScoringNetwork
 from s4al.run.state import Run
 from s4al.scorer.engines.cpu_engines import OrtEngine
-from s4al.scorer.engines.engine import Engine, RegionMetric
+from s4al.scorer.engines.engine import Engine, RegionFeatures, RegionMetric
 from s4al.scorer.engines.model_card import ModelCard
 from tests.tiny import labelled_run
 
@@ -128,4 +128,7 @@ class SmallNetworks:
         return self._trt()
 
     def metric(self, device: str) -> RegionMetric:
+        raise AssertionError("no test asks for it")
+
+    def features(self, device: str) -> RegionFeatures:
         raise AssertionError("no test asks for it")

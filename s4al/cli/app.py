@@ -24,7 +24,7 @@ from s4al.watch import Watch
 # As in config.py, which takes too long to import for `--help`; a test compares them.
 Engine = Literal["auto", "ort", "trt", "torch"]
 Metric = Literal["entropy", "least_confidence", "margin", "flip_entropy", "bald", "difficulty", "difficulty_entropy"]
-Strategy = Literal["per-image", "global", "balanced", "class-quota", "class-confidence", "random"]
+Strategy = Literal["per-image", "global", "balanced", "class-quota", "class-confidence", "k-centre", "random"]
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; all else goes to stderr.")]

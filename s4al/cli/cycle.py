@@ -256,13 +256,13 @@ def _after_training(run: Run, cycle: int, device: str, watch: Watch) -> None:
         started = time.monotonic()
         export_cycle(run, cycle, watch=watch)
         run.add_seconds(cycle, "export", time.monotonic() - started)
+    request = EngineRequest(device=device, networks=CycleNetworks(run, cycle))
     if not run.is_committed(cycle, "score"):
         watch.stop_here()
-        request = EngineRequest(device=device, networks=CycleNetworks(run, cycle))
         score_cycle(run, cycle, request, watch=watch)
     if not run.is_committed(cycle, "select"):
         watch.stop_here()
-        select_cycle(run, cycle, watch=watch)
+        select_cycle(run, cycle, request=request, watch=watch)
 
 
 def summary(run: Run) -> dict[str, Any]:

@@ -78,11 +78,14 @@ def score(
 
 def select(root: Path, *, cycle: int | None, watch: Watch, **settings: Any) -> dict[str, Any]:
     """Commit the selections of a cycle; settings that are None are the run's. Raises RunStateError, StorageError."""
-    from s4al.scorer import select_cycle
+    from s4al.export import CycleNetworks
+    from s4al.scorer import EngineRequest, select_cycle
 
     run = Run.open(root)
+    number = _newest(run, cycle, "score")
+    request = EngineRequest(networks=CycleNetworks(run, number))
     with files.run_lock(root, "select"):
-        return _plain(select_cycle(run, _newest(run, cycle, "score"), **settings, watch=watch))
+        return _plain(select_cycle(run, number, **settings, request=request, watch=watch))
 
 
 def export(

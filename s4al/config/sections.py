@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Metric = Literal["entropy", "least_confidence", "margin", "flip_entropy", "bald", "difficulty", "difficulty_entropy"]
 NETWORK_METRICS: tuple[Metric, ...] = ("bald", "difficulty", "difficulty_entropy")  # they run the network in torch
-Strategy = Literal["per-image", "global", "balanced", "class-quota", "class-confidence", "random"]
+Strategy = Literal["per-image", "global", "balanced", "class-quota", "class-confidence", "k-centre", "random"]
 METRICS: tuple[str, ...] = get_args(Metric)
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
 EngineName = Literal["auto", "ort", "trt", "torch"]
@@ -296,6 +296,7 @@ class AcquisitionConfig(Section):
     exclude_ring: bool = False  # author code: true, the outer cells are never asked
     labelled_pixels: Literal["zero", "exclude"] = "zero"  # "exclude": a cell's mean is over its unlabelled pixels
     candidate_fraction: float = Field(default=1.0, gt=0.0, le=1.0)  # of the images that may be asked for, at random
+    shortlist: int = Field(default=4, ge=2)  # k-centre chooses from the best regions for so many budgets
     dropout_passes: int = Field(default=20, ge=2)  # predictions that bald compares; DEAL's code takes 20
     difficulty_levels: int = Field(default=8, ge=2)  # bins of difficulty_entropy
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from s4al.data.regions import Grid
+from s4al.export.region_features import torch_device
 from s4al.run.state import Run
 from s4al.trainer.batches import normalise
 from s4al.trainer.checkpoint import load_network
@@ -34,8 +35,7 @@ class NetworkMetric:
     """
 
     def __init__(self, run: Run, cycle: int, device: str) -> None:
-        found = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        self._device, self._grid, self._acquisition = torch.device(found), run.grid, run.config.acquisition
+        self._device, self._grid, self._acquisition = torch_device(device), run.grid, run.config.acquisition
         self._network = load_network(run.read_stage(cycle, "train"), run.config).to(self._device)
         self._key = run.config.run.seed, cycle
 

@@ -10,6 +10,7 @@ from s4al.watch import Watch
 
 if TYPE_CHECKING:
     from s4al.export.network_metrics import NetworkMetric
+    from s4al.export.region_features import RegionFeatures
     from s4al.export.scoring_network import ScoringNetwork
     from s4al.scorer.engines.trt_engine import TrtEngine
 
@@ -44,3 +45,8 @@ class CycleNetworks:
         from s4al.export.network_metrics import NetworkMetric
 
         return NetworkMetric(self.run, self.cycle, device)
+
+    def features(self, device: str) -> RegionFeatures:
+        from s4al.export.region_features import RegionFeatures
+
+        return RegionFeatures(self.run, self.cycle, device)

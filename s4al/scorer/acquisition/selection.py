@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from s4al.config import NETWORK_METRICS, Metric, Strategy
 from s4al.scorer.acquisition.class_rules import balanced, class_confidence, class_quota, perturbed
+from s4al.scorer.acquisition.diversity import Features, diverse
 from s4al.scorer.acquisition.spread import ANYWHERE, Room, Spread
 from s4al.scorer.acquisition.table import BOX
 
@@ -55,6 +56,11 @@ class Candidates:
 def kernel_metric(metric: Metric) -> Metric:
     """What the kernel gives for a metric, or in place of one that needs more than an image's logits."""
     return "entropy" if metric == "flip_entropy" or metric in NETWORK_METRICS else metric
+
+
+def table_strategy(strategy: Strategy) -> Strategy:
+    """A strategy that goes by the score table alone, or its first stage where it needs more."""
+    return "global" if strategy == "k-centre" else strategy
 
 
 def find_candidates(
@@ -173,6 +179,8 @@ def select(
     seed: Sequence[int],
     spread: Spread = ANYWHERE,
     beta: float = 1.0,
+    features: Features | None = None,
+    shortlist: int = 4,
 ) -> Choice:
     """Choose regions.
 
@@ -181,6 +189,7 @@ def select(
         balanced          the same, but the class with the fewest pixels so far is served next, by predicted class
         class-quota       two thirds of the budget in equal parts for the predicted classes, noise on the score
         class-confidence  the budget for the predicted classes in proportion to their mean uncertainty
+        k-centre          of the best for some times the budget, those that are far from each other in feature space
         random            without a budget k of each image, with one the whole pool; the baseline
 
     Parameters
@@ -189,6 +198,8 @@ def select(
     spread : what is chosen keeps to it, and may then be less than was asked for.
     seed : numbers that whatever is random is keyed by, together with the image's id.
     beta : of class-quota's noise, see `noise_beta`.
+    features : of candidates, called with those on k-centre's shortlist; no other strategy needs them.
+    shortlist : how many budgets k-centre's shortlist would cost.
     """
     merit_M = _merit(candidates, strategy, seed, beta)
     per_image, rank = _best_of_each_image(candidates, merit_M, regions_per_image)
@@ -197,7 +208,12 @@ def select(
             per_image, rank = _spaced_quota(candidates, merit_M, regions_per_image, spread)
         return Choice(per_image, rank, np.zeros(len(rank), bool))
     budget = budget_pixels or int(candidates.pixels[per_image].sum())
-    for_class, from_pool = _rank_pool(candidates, strategy, merit_M, budget, spread)
+    if strategy == "k-centre":
+        assert features, "k-centre needs features"
+        best = _rank_pool(candidates, strategy, merit_M, shortlist * budget, spread)[1]
+        for_class, from_pool = best[:0], diverse(best, features, candidates.pixels, budget)
+    else:
+        for_class, from_pool = _rank_pool(candidates, strategy, merit_M, budget, spread)
     index_K = np.concatenate([for_class, from_pool])
     return Choice(index_K, np.arange(len(index_K), dtype=np.int32), np.arange(len(index_K)) < len(for_class))
 

@@ -13,10 +13,12 @@ from s4al import files
 from s4al.config import Metric, Strategy
 from s4al.errors import RunStateError
 from s4al.run.state import Run
+from s4al.scorer.acquisition.candidate_features import CandidateFeatures
 from s4al.scorer.acquisition.class_rules import noise_beta
 from s4al.scorer.acquisition.selection import Candidates, Choice, find_candidates, sample_images, select
 from s4al.scorer.acquisition.spread import Spread
 from s4al.scorer.acquisition.table import BOX
+from s4al.scorer.engines.engine import EngineRequest
 from s4al.watch import Watch
 
 if TYPE_CHECKING:
@@ -45,17 +47,22 @@ def select_cycle(
     metric: Metric | None = None,
     regions_per_image: int | None = None,
     budget_pixels: int | None = None,
+    request: EngineRequest | None = None,
     watch: Watch,
 ) -> SelectResult:
     """Choose the regions to ask for next and commit them; None takes the run's setting.
 
     selections.parquet has `image, region, y0, x0, y1, x1` (original pixels), `score` (the metric's), `rank` and
-    `reason`, in the order of choice: by image, or best first where the whole pool was ranked.
+    `reason`, in the order of choice: by image, or as the strategy took them from the whole pool.
+
+    Parameters
+    ----------
+    request : its networks are needed where the strategy is k-centre, and run on its device.
 
     Raises
     ------
     RunStateError : the cycle is not scored, or has selected already with other settings.
-    StorageError.
+    StorageError; Interrupted while features are computed, nothing kept.
     """
     settings = run.config.acquisition
     chosen_by: dict[str, Any] = {
@@ -67,6 +74,8 @@ def select_cycle(
         "min_distance": settings.min_distance,
         "candidate_fraction": settings.candidate_fraction,
     }
+    if chosen_by["strategy"] == "k-centre":
+        chosen_by["shortlist"] = settings.shortlist
     if run.is_committed(cycle, "select"):
         return _committed_result(run, cycle, chosen_by)
     started = time.monotonic()
@@ -90,6 +99,8 @@ def select_cycle(
         seed=(run.config.run.seed, cycle),
         spread=Spread(chosen_by["most_per_image"], chosen_by["min_distance"], run.grid.cols),
         beta=beta,
+        features=CandidateFeatures(run, cycle, candidates, request or EngineRequest(), watch),
+        shortlist=settings.shortlist,
     )
     _say_if_little_is_left(candidates, choice, chosen_by, watch)
     # Recorded, not compared: the number of cycles, which it goes by, may have grown since.
@@ -153,6 +164,8 @@ def _reasons(run: Run, candidates: Candidates, choice: Choice, chosen_by: dict[s
         return ["random"] * len(choice.index_K)
     metric = f"{chosen_by['metric']}{' with noise' if strategy == 'class-quota' else ''}"
     others = f"highest {metric} of {'its image' if strategy == 'per-image' else 'the pool'}"
+    if strategy == "k-centre":
+        others = f"unlike the others among the highest {metric} of the pool"
     return [
         f"highest {metric} of regions predicted as {names[predicted]}" if for_class else others
         for predicted, for_class in zip(candidates.predicted_M[choice.index_K], choice.for_class_K, strict=True)

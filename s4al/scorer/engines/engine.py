@@ -56,6 +56,14 @@ class RegionMetric(Protocol):
         ...
 
 
+class RegionFeatures(Protocol):
+    """What the network's heads see, by region: `export.RegionFeatures` is one."""
+
+    def __call__(self, image_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 (N, H, W, 3) -> float32 (N, R, D)."""
+        ...
+
+
 class Networks(Protocol):
     """Where a trained network comes from: the scorer knows no trainer and no exporter. `export.CycleNetworks` is one.
 
@@ -76,6 +84,10 @@ class Networks(Protocol):
 
     def metric(self, device: str) -> RegionMetric:
         """The run's metric, where it is one of `NETWORK_METRICS`."""
+        ...
+
+    def features(self, device: str) -> RegionFeatures:
+        """The mean features of regions."""
         ...
 
 

@@ -24,7 +24,7 @@ from s4al.config import Config, EngineName
 from s4al.data.cache import ImageCache
 from s4al.errors import DataError, EngineError
 from s4al.run.state import Run
-from s4al.scorer.acquisition.selection import find_candidates, kernel_metric, select
+from s4al.scorer.acquisition.selection import find_candidates, kernel_metric, select, table_strategy
 from s4al.scorer.acquisition.table import ScoreRows
 from s4al.scorer.cycle import open_run_engine
 from s4al.scorer.device_pipeline import stages_alone
@@ -221,7 +221,7 @@ class _Subject:
         with watch.stage("select"):
             select(
                 find_candidates([rows.table()], kernel_metric(settings.metric)),
-                settings.strategy,
+                table_strategy(settings.strategy),
                 regions_per_image=settings.regions_per_image,
                 budget_pixels=settings.budget_pixels,
                 seed=(self.config.run.seed, 0),

@@ -34,6 +34,13 @@ def score_table(rows: Sequence[tuple[str, int, float]], *, pixels: int = 100, **
     return pa.table(given | {name: pa.array(values, types[name]) for name, values in columns.items()})
 
 
+def name_features(candidates: Candidates, indices: np.ndarray) -> np.ndarray:
+    """What a region is like depends on which it is, not on what else there is; regions 0, 3, 6 ... are alike."""
+    images = [candidates.images[image] for image in candidates.image_M[indices]]
+    regions = candidates.region_M[indices]
+    return np.array([[ord(image[0]), region % 3] for image, region in zip(images, regions, strict=True)], np.float32)
+
+
 def choose(
     tables: Sequence[pa.Table] | pa.Table,
     strategy: Strategy,
@@ -47,7 +54,14 @@ def choose(
 ) -> tuple[Chosen, list[int]]:
     candidates = find_candidates([tables] if isinstance(tables, pa.Table) else tables, metric, excluded)  # type: ignore[arg-type]
     choice = select(
-        candidates, strategy, regions_per_image=k, budget_pixels=budget, seed=seed, spread=spread, beta=beta
+        candidates,
+        strategy,
+        regions_per_image=k,
+        budget_pixels=budget,
+        seed=seed,
+        spread=spread,
+        beta=beta,
+        features=lambda indices: name_features(candidates, indices),
     )
     names = [(candidates.images[candidates.image_M[i]], int(candidates.region_M[i])) for i in choice.index_K]
     return names, choice.rank_K.tolist()

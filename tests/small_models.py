@@ -18,6 +18,7 @@ from s4al.run.state import Run
 from s4al.scorer.engines.cpu_engines import OrtEngine
 from s4al.scorer.engines.engine import Engine, RegionFeatures, RegionMetric
 from s4al.scorer.engines.model_card import ModelCard
+from s4al.watch import Watch
 from tests.tiny import labelled_run
 
 HEIGHT, WIDTH, CELL = 48, 64, 10  # the size of tests.tiny; cells do not divide it
@@ -127,7 +128,7 @@ class SmallNetworks:
             raise EngineError("TensorRT cannot be used here.")
         return self._trt()
 
-    def metric(self, device: str) -> RegionMetric:
+    def metric(self, device: str, watch: Watch) -> RegionMetric:
         raise AssertionError("no test asks for it")
 
     def features(self, device: str) -> RegionFeatures:

@@ -136,6 +136,7 @@ def test_another_learner_than_the_presets_starts_from_its_own_defaults():
         (["learner.name=deal"], "set model.difficulty_stride=6"),
         (["model.difficulty_stride=6"], "set learner.name=deal, or leave out model.difficulty_stride"),
         (["acquisition.metric=difficulty_entropy"], "set learner.name=deal and model.difficulty_stride=6"),
+        (["acquisition.metric=label_doubt", "pseudo.threshold=1.0"], "set pseudo.threshold below 1"),
         (["acquisition.metric=bald", "model.dropout=0"], "set model.name to a deeplab and model.dropout above 0"),
         (["acquisition.metric=bald", "model.name=swiftnet", "model.backbone=resnet18"], "swiftnet .* has none"),
     ],

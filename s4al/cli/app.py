@@ -23,7 +23,9 @@ from s4al.watch import Watch
 
 # As in config.py, which takes too long to import for `--help`; a test compares them.
 Engine = Literal["auto", "ort", "trt", "torch"]
-Metric = Literal["entropy", "least_confidence", "margin", "flip_entropy", "bald", "difficulty", "difficulty_entropy"]
+Metric = Literal[
+    "entropy", "least_confidence", "margin", "flip_entropy", "bald", "difficulty", "difficulty_entropy", "label_doubt"
+]
 Strategy = Literal["per-image", "global", "balanced", "class-quota", "class-confidence", "k-centre", "random"]
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)]

@@ -11,8 +11,11 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Metric = Literal["entropy", "least_confidence", "margin", "flip_entropy", "bald", "difficulty", "difficulty_entropy"]
-NETWORK_METRICS: tuple[Metric, ...] = ("bald", "difficulty", "difficulty_entropy")  # they run the network in torch
+Metric = Literal[
+    "entropy", "least_confidence", "margin", "flip_entropy", "bald", "difficulty", "difficulty_entropy", "label_doubt"
+]
+# They run the network in torch.
+NETWORK_METRICS: tuple[Metric, ...] = ("bald", "difficulty", "difficulty_entropy", "label_doubt")
 Strategy = Literal["per-image", "global", "balanced", "class-quota", "class-confidence", "k-centre", "random"]
 METRICS: tuple[str, ...] = get_args(Metric)
 STRATEGIES: tuple[str, ...] = get_args(Strategy)

@@ -116,6 +116,11 @@ class Config(Section):
                 f"acquisition.metric {region.metric} needs a network with a difficulty branch; set learner.name=deal "
                 "and model.difficulty_stride=6"
             )
+        if region.metric == "label_doubt" and self.pseudo.threshold >= 1:
+            raise ValueError(
+                "acquisition.metric label_doubt looks at pixels that are sure enough to be pseudo-labels, and "
+                f"pseudo.threshold {self.pseudo.threshold:g} leaves none; set pseudo.threshold below 1"
+            )
         if region.metric == "flip_entropy" and data.width % region.region_width:
             raise ValueError(
                 f"acquisition.metric flip_entropy compares regions with those of mirrored images, for which "

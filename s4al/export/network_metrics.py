@@ -1,4 +1,5 @@
-"""Acquisition metrics that need more of the network than its logits: DEAL's difficulty, and BALD by dropout.
+"""Acquisition metrics that need more of the network than its logits: DEAL's difficulty, BALD by dropout, and doubt
+about pseudo-labels by its features.
 
 They run the trained network in torch, beside the engine that scores the pool. Shape suffixes: N images, C classes, R
 regions, H W image size.
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from s4al.data.regions import Grid
-from s4al.export.region_features import torch_device
+from s4al.export.label_doubt import find_prototypes, label_doubt
+from s4al.export.region_features import pool_regions, torch_device
 from s4al.run.state import Run
 from s4al.trainer.batches import normalise
 from s4al.trainer.checkpoint import load_network
 from s4al.trainer.losses import upsample
 from s4al.trainer.networks.network import SegmentationNetwork
+from s4al.watch import Watch
 
 
 class NetworkMetric:
@@ -32,12 +35,16 @@ class NetworkMetric:
     Raises
     ------
     RunStateError : the cycle is not trained.
+    Interrupted : while label_doubt looks at the labelled images.
     """
 
-    def __init__(self, run: Run, cycle: int, device: str) -> None:
+    def __init__(self, run: Run, cycle: int, device: str, watch: Watch) -> None:
         self._device, self._grid, self._acquisition = torch_device(device), run.grid, run.config.acquisition
         self._network = load_network(run.read_stage(cycle, "train"), run.config).to(self._device)
-        self._key = run.config.run.seed, cycle
+        self._key, self._confidence_threshold = (run.config.run.seed, cycle), run.config.pseudo.threshold
+        self._prototypes = None
+        if self._acquisition.metric == "label_doubt":
+            self._prototypes = find_prototypes(run, cycle, self._network, self._device, watch)
 
     @torch.inference_mode()
     def __call__(self, image_NHWC: NDArray[np.uint8], first: int) -> NDArray[np.float32]:
@@ -48,6 +55,11 @@ class NetworkMetric:
             seed = int(np.random.default_rng([*self._key, first]).integers(2**63))
             map_NHW = mutual_information(self._network, image_NCHW, passes=settings.dropout_passes, seed=seed)
             return region_means(map_NHW.cpu().numpy(), self._grid)
+        if self._prototypes:
+            features = self._network.features(image_NCHW)
+            logits = self._network.class_head(features)
+            doubt_Nhw = label_doubt(features, logits, self._prototypes, self._confidence_threshold)
+            return pool_regions(doubt_Nhw[:, None], self._grid).squeeze(2).cpu().numpy()
         map_NHW = _difficulty(self._network, image_NCHW).cpu().numpy()
         if settings.metric == "difficulty":
             return region_means(map_NHW, self._grid)

@@ -41,10 +41,10 @@ class CycleNetworks:
 
         return open_tensorrt(self.run, self.cycle, batch_size=batch_size, threads=threads, device=device, watch=watch)
 
-    def metric(self, device: str) -> NetworkMetric:
+    def metric(self, device: str, watch: Watch) -> NetworkMetric:
         from s4al.export.network_metrics import NetworkMetric
 
-        return NetworkMetric(self.run, self.cycle, device)
+        return NetworkMetric(self.run, self.cycle, device, watch)
 
     def features(self, device: str) -> RegionFeatures:
         from s4al.export.region_features import RegionFeatures

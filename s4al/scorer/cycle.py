@@ -218,7 +218,7 @@ class _Job:
     def _load_metric(self) -> RegionMetric | None:
         """What is computed beside the engine, where the run's metric asks for it."""
         networks = self.request.networks
-        return networks.metric(self.request.device) if networks and self.needs_network else None
+        return networks.metric(self.request.device, self.watch) if networks and self.needs_network else None
 
     def score_missing_shards(self) -> tuple[int, float]:
         """Returns images scored and seconds."""

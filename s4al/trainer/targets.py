@@ -73,7 +73,7 @@ def build_targets(run: Run, cycle: int, pool: Pool) -> None:
     for row, (image, height, width) in enumerate(zip(train.ids, train.heights, train.widths, strict=True)):
         labels[row] = pseudo.read(image) if pseudo else NOT_LABELLED
         if image in by_image:
-            true, known = _true_labels(run, by_image[image], int(height), int(width))
+            true, known = true_labels(run, by_image[image], int(height), int(width))
             known = resize_mask(known, data.height, data.width) == 1
             labels[row][known] = resize_mask(true, data.height, data.width)[known]
     labels.flush()
@@ -90,7 +90,7 @@ class _PseudoRows:
         return self._cache.read(self._row[image]) if image in self._row else NOT_LABELLED
 
 
-def _true_labels(
+def true_labels(
     run: Run, regions: list[LabelledRegion], height: int, width: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """uint8 (height, width) at original size: labels, and 1 where somebody looked."""

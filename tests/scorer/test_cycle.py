@@ -403,6 +403,22 @@ def test_a_budget_larger_than_the_pool_says_so(scored: Run) -> None:
     assert watch.lines == [f"The budget covers all {result.regions} regions that are left; all of them are asked for."]
 
 
+def test_regions_that_the_score_does_not_tell_apart_are_counted(tmp_path: Path) -> None:
+    run = exported_run(tmp_path / "run", "run.seed=1")
+    score_cycle(run, 0, watch=Watch())
+    for path in run.stage(0, "score").glob("shard-*.parquet"):
+        table = files.read_table(path)
+        column = table.column_names.index("margin")
+        zero_but_first = np.where(table["region"].to_numpy() == 0, table["margin"].to_numpy(), np.float32(0))
+        files.write_table(path, table.set_column(column, "margin", [zero_but_first]))
+    files.seal_folder(run.stage(0, "score"), run.stage(0, "score"), {"stage": "score"})
+    watch = Recorder()
+    assert select_cycle(run, 0, metric="margin", watch=watch).regions == 18
+    assert watch.lines == [
+        "9 of the 18 regions chosen have a margin of 0, which says nothing about which of them are worth more."
+    ]
+
+
 @pytest.mark.parametrize("strategy", ["balanced", "class-confidence"])
 def test_rules_by_class_name_it(scored: Run, strategy: Strategy) -> None:
     result = select_cycle(scored, 0, strategy=strategy, watch=Watch())

@@ -156,6 +156,12 @@ def _say_if_little_is_left(candidates: Candidates, choice: Choice, chosen_by: di
         watch.note("The strategy per-image goes by regions_per_image; budget_pixels is not used.")
     elif chosen_by["strategy"] == "class-quota" and len(choice.index_K) and not choice.for_class_K.any():
         watch.note("No class's part of the budget is as large as a region; all regions are the best of the whole pool.")
+    undecided = 0 if chosen_by["strategy"] == "random" else int((candidates.score_M[choice.index_K] == 0).sum())
+    if undecided:
+        watch.note(
+            f"{undecided:,} of the {len(choice.index_K):,} regions chosen have a {chosen_by['metric']} of 0, which "
+            "says nothing about which of them are worth more."
+        )
 
 
 def _reasons(run: Run, candidates: Candidates, choice: Choice, chosen_by: dict[str, Any]) -> list[str]:

@@ -82,8 +82,8 @@ class Networks(Protocol):
         """The TensorRT engine. Raises EngineError."""
         ...
 
-    def metric(self, device: str) -> RegionMetric:
-        """The run's metric, where it is one of `NETWORK_METRICS`."""
+    def metric(self, device: str, watch: Watch) -> RegionMetric:
+        """The run's metric, where it is one of `NETWORK_METRICS`. Raises Interrupted."""
         ...
 
     def features(self, device: str) -> RegionFeatures:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -252,6 +254,26 @@ def test_a_spread_that_allows_everything_changes_nothing() -> None:
     for strategy in STRATEGIES:
         loose = Spread(most_per_image=3, min_distance=0.5, cols=3)
         assert choose(POOL, strategy, k=2, budget=500, spread=loose) == choose(POOL, strategy, k=2, budget=500)
+
+
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "per-image"])
+@pytest.mark.parametrize(
+    "spread", [Spread(), Spread(most_per_image=2, min_distance=1.5, cols=4)], ids=["loose", "spread"]
+)
+def test_no_strategy_breaks_the_budget_or_the_spread_or_asks_twice(strategy: Strategy, spread: Spread) -> None:
+    generator = np.random.default_rng(2)
+    rows = [(f"{i}", region, float(generator.integers(0, 4))) for i in range(9) for region in range(12)]
+    predicted, pixels = generator.integers(0, 4, len(rows)).tolist(), generator.integers(1, 100, len(rows)).tolist()
+    size = {row[:2]: each for row, each in zip(rows, pixels, strict=True)}
+    for budget in (1, 50, 333, 2000):
+        pool = score_table(rows, predicted=predicted, y1=pixels)
+        chosen, rank = choose(pool, strategy, budget=budget, spread=spread)
+        assert len(set(chosen)) == len(chosen) and rank == list(range(len(chosen)))
+        assert sum(size[each] for each in chosen) <= budget
+        if spread.most_per_image:
+            cells = [[divmod(region, 4) for image, region in chosen if image == f"{i}"] for i in range(9)]
+            assert max(map(len, cells)) <= 2
+            assert all(math.dist(a, b) >= 1.5 for each in cells for a, b in itertools.combinations(each, 2))
 
 
 def test_a_random_share_of_the_images_is_keyed_by_their_names() -> None:

@@ -202,7 +202,8 @@ def select(
     shortlist : how many budgets k-centre's shortlist would cost.
     """
     merit_M = _merit(candidates, strategy, seed, beta)
-    per_image, rank = _best_of_each_image(candidates, merit_M, regions_per_image)
+    by_image_M = merit_M if strategy == "random" else candidates.score_M  # noise does not change what a round may cost
+    per_image, rank = _best_of_each_image(candidates, by_image_M, regions_per_image)
     if strategy == "per-image" or (strategy == "random" and budget_pixels == 0):
         if spread.min_distance:
             per_image, rank = _spaced_quota(candidates, merit_M, regions_per_image, spread)

@@ -135,7 +135,9 @@ def _committed_result(run: Run, cycle: int, chosen_by: dict[str, Any]) -> Select
     folder = run.read_stage(cycle, "select")
     found = files.read_manifest(folder)
     different = [
-        f"{key} {found.get(key)!r}, not {value!r}" for key, value in chosen_by.items() if found.get(key) != value
+        f"{key} {found[key]!r}, not {value!r}"
+        for key, value in chosen_by.items()
+        if key in found and found[key] != value  # a setting of one strategy alone is told by the strategy
     ]
     if different:
         raise RunStateError(

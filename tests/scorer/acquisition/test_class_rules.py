@@ -90,6 +90,14 @@ def test_the_noise_of_a_region_is_its_own_and_dies_out() -> None:
     assert choose(more, "class-quota", budget=900) == noisy
 
 
+def test_without_a_budget_noise_does_not_change_what_the_round_costs() -> None:
+    # per-image would take region 2 of each, the small ones: 6 x 10 pixels
+    pool = score_table([(f"i{i}", region, 0.1 + region) for i in range(6) for region in range(3)], y1=[50, 50, 10] * 6)
+    for cycle in range(5):
+        chosen, _ = choose(pool, "class-quota", k=1, seed=(7, cycle))
+        assert sum(10 if region == 2 else 50 for _, region in chosen) <= 60
+
+
 # --- class-confidence ---
 
 

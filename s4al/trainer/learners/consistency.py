@@ -5,8 +5,8 @@
     phtps        KL under a photometric and a thin-plate-spline perturbation  (Grubišić, Oršić & Šegvić)
     uda          KL to the sharpened, sure prediction, labels annealed        (Xie et al. 2020)
 
-A simple teacher is the student itself without gradient, in training mode; batch norm remembers its clean pass, and not
-the perturbed one. A mean teacher predicts in evaluation mode and averages batch norm's statistics as well. Where
+A simple teacher is the student itself without gradient, in training mode; batch norm remembers its pass, and not the
+student's perturbed one. A mean teacher predicts in evaluation mode and averages batch norm's statistics as well. Where
 regions of an unlabelled image are labelled, the label is the target.
 """
 
@@ -27,7 +27,7 @@ from s4al.trainer.batches import Batch, normalise
 from s4al.trainer.learners.learner import Learner, Losses, Step
 from s4al.trainer.learners.mean_teacher import CUTMIX_AREA
 from s4al.trainer.learners.mixing import box_mask, partner, paste
-from s4al.trainer.learners.phtps import Spline, draw_spline, photometric, valid_pixels, warp, warp_grid
+from s4al.trainer.learners.phtps import Spline, draw_spline, photometric, seen_pixels, valid_pixels, warp, warp_grid
 from s4al.trainer.learners.teacher import MeanTeacher, frozen_statistics
 from s4al.trainer.learners.views import rgb, standardise
 from s4al.trainer.losses import cross_entropy_map, divergence_map, mean_where
@@ -133,43 +133,40 @@ class PhTPS(Consistency):
             case "1w-ps":
                 logits_BCHW = self.perturbed(first.rgb_B3HW, truth_BHW)
                 target_BCHW = with_truth(self.target(rgb_B3HW, truth_BHW), truth_BHW)
-                return self._compare(target_BCHW, logits_BCHW, [first.spline])
+                grid_BHW2 = warp_grid(first.spline, logits_BCHW)
+                return _compare(warp(target_BCHW, grid_BHW2), logits_BCHW, valid_pixels(grid_BHW2))
             case "1w-pt":
                 logits_BCHW = self.full_size(self.student(standardise(rgb_B3HW)), truth_BHW)
-                return self._compare_warped(self._target_of(first, truth_BHW), logits_BCHW, first.spline)
-            case "2w-p1":
+                with frozen_statistics(self.trained):
+                    target_BCHW = self.target(first.rgb_B3HW, truth_BHW)
+                grid_BHW2 = warp_grid(first.spline, logits_BCHW)
+                return _compare(target_BCHW, warp(logits_BCHW, grid_BHW2), valid_pixels(grid_BHW2))
+            case "2w-p1":  # the published code turns the divergence round, as for 1w-pt
                 clean_BCHW = self.full_size(self.student(standardise(rgb_B3HW)), truth_BHW)
                 logits_BCHW = self.perturbed(first.rgb_B3HW, truth_BHW)
-                return self._compare(clean_BCHW, logits_BCHW, [first.spline])
+                grid_BHW2 = warp_grid(first.spline, logits_BCHW)
+                return _compare(logits_BCHW, warp(clean_BCHW, grid_BHW2), valid_pixels(grid_BHW2))
             case "1w-p2":
                 second = self._perturb(rgb_B3HW, rng)
                 logits_BCHW = self.perturbed(second.rgb_B3HW, truth_BHW)
-                route = [second.spline, first.spline.inverse()]
-                return self._compare(self._target_of(first, truth_BHW), logits_BCHW, route)
+                target_BCHW = self.target(first.rgb_B3HW, truth_BHW)
+                grid_BHW2 = warp_grid(second.spline, logits_BCHW, back=first.spline)
+                # What the student sees, what the teacher saw, and where what it said of that went.
+                valid_BHW = valid_pixels(warp_grid(second.spline, logits_BCHW))
+                valid_BHW &= seen_pixels(valid_pixels(warp_grid(first.spline, logits_BCHW)), grid_BHW2)
+                return _compare(warp(target_BCHW, grid_BHW2), logits_BCHW, valid_BHW)
 
     def _perturb(self, rgb_B3HW: Tensor, rng: np.random.Generator) -> _Perturbation:
         settings = self.settings
         spline = draw_spline(len(rgb_B3HW), rng, sigma=settings.warp_sigma, points=settings.warp_points)
-        grid_BHW2 = warp_grid([spline], rgb_B3HW)
+        grid_BHW2 = warp_grid(spline, rgb_B3HW)
         return _Perturbation(warp(photometric(rgb_B3HW, rng), grid_BHW2), spline)
 
-    def _target_of(self, perturbation: _Perturbation, truth_BHW: Tensor) -> Tensor:
-        with frozen_statistics(self.trained):
-            return self.target(perturbation.rgb_B3HW, truth_BHW)
 
-    def _compare(self, target_BCHW: Tensor, logits_BCHW: Tensor, route: Sequence[Spline]) -> tuple[Tensor, Tensor]:
-        """KL between the target, brought along the route to where the logits are, and the logits."""
-        grid_BHW2 = warp_grid(route, logits_BCHW)
-        valid_BHW = valid_pixels(grid_BHW2)
-        probability_BCHW = warp(target_BCHW, grid_BHW2).softmax(dim=1)
-        return mean_where(divergence_map(probability_BCHW, logits_BCHW), valid_BHW), valid_BHW.float().mean()
-
-    def _compare_warped(self, target_BCHW: Tensor, clean_BCHW: Tensor, spline: Spline) -> tuple[Tensor, Tensor]:
-        """The same where the logits have to be brought to the target."""
-        grid_BHW2 = warp_grid([spline], clean_BCHW)
-        valid_BHW = valid_pixels(grid_BHW2)
-        loss_BHW = divergence_map(target_BCHW.softmax(dim=1), warp(clean_BCHW, grid_BHW2))
-        return mean_where(loss_BHW, valid_BHW), valid_BHW.float().mean()
+def _compare(target_BCHW: Tensor, logits_BCHW: Tensor, valid_BHW: Tensor) -> tuple[Tensor, Tensor]:
+    """KL of the softmax of both, mean over the valid pixels; and their share."""
+    loss_BHW = divergence_map(target_BCHW.softmax(dim=1), logits_BCHW)
+    return mean_where(loss_BHW, valid_BHW), valid_BHW.float().mean()
 
 
 class Uda(Consistency):

@@ -6,7 +6,6 @@ order of the published code. Shape suffixes: B batch, H W image size, P control 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +17,8 @@ from torch.nn import functional as F
 # Two by two control points, in image sizes. The published formula was meant for the centres of the quadrants and gives
 # points that partly lie outside, which makes the warp stronger.
 _AXIS = {"published": (0.75, 1.25), "quadrants": (0.25, 0.75)}
+# Of the inversion, in image sizes: where the warp folds, a step could be of any length, or lead nowhere.
+_NEWTON_STEPS, _LONGEST_STEP, _FLAT, _MISSED, _OUTSIDE, _TINY = 6, 0.5, 1e-3, 1e-4, -9.0, 1e-12
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,34 @@ class Spline:
         system[:, points:, :points] = affine_BP3.transpose(1, 2)
         return cls(centres_BP2, torch.linalg.solve(system, F.pad(sources_BP2, (0, 0, 0, 3))))
 
-    def inverse(self) -> Spline:
-        """The spline that takes the sources back to the centres; away from them it only comes near the true inverse."""
-        return Spline.through(self(self.centres_BP2), self.centres_BP2)
+    def invert(self, points_BQ2: Tensor) -> Tensor:
+        """Where the spline leads to points, float (B, Q, 2); far outside of the image where nothing leads there.
+
+        A thin-plate spline's inverse is none. The one through the same points the other way round is off by 0.016 of
+        the image in the median and by 0.1 at the 95th percentile; Newton's method goes on from there.
+        """
+        found_BQ2 = Spline.through(self(self.centres_BP2), self.centres_BP2)(points_BQ2)
+        for _ in range(_NEWTON_STEPS):
+            slopes_BQ22 = self.slopes(found_BQ2)
+            (a, b), (c, d) = (row.unbind(dim=2) for row in slopes_BQ22.unbind(dim=2))
+            determinant = a * d - b * c
+            determinant = torch.where(
+                determinant.abs() < _FLAT, torch.copysign(a.new_tensor(_FLAT), determinant), determinant
+            )
+            x, y = (points_BQ2 - self(found_BQ2)).unbind(dim=2)
+            step_BQ2 = torch.stack([x * d - y * c, y * a - x * b], dim=2) / determinant.unsqueeze(2)
+            found_BQ2 = found_BQ2 + step_BQ2.clamp(-_LONGEST_STEP, _LONGEST_STEP)
+        met_BQ1 = (self(found_BQ2) - points_BQ2).norm(dim=2, keepdim=True) <= _MISSED
+        return torch.where(met_BQ1, found_BQ2, _OUTSIDE)
+
+    def slopes(self, points_BQ2: Tensor) -> Tensor:
+        """(B, Q, 2, 2): [i, j] is how much coordinate j of the spline grows with coordinate i of a point."""
+        centres, weights = self.centres_BP2.to(points_BQ2), self.weights_BN2.to(points_BQ2)
+        offset_BQP2 = points_BQ2[:, :, None] - centres[:, None]
+        # The gradient of r^2 ln r is (2 ln r + 1) times the offset.
+        slope_BQP1 = offset_BQP2.square().sum(dim=3, keepdim=True).clamp(min=_TINY).log() + 1
+        radial_BQ22 = (slope_BQP1 * offset_BQP2).transpose(2, 3) @ weights[:, None, :-3]
+        return radial_BQ22 + weights[:, None, -2:]
 
     def __call__(self, points_BQ2: Tensor) -> Tensor:
         """Of any float dtype and on any device."""
@@ -71,18 +97,18 @@ def draw_spline(
     return Spline.through(moved_B42, still_42.expand(count, 4, 2))
 
 
-def warp_grid(splines: Sequence[Spline], like_BXHW: Tensor) -> Tensor:
-    """float32 (B, H, W, 2) for `warp`: the pixels of a result, sent through the splines one after the other."""
+def warp_grid(spline: Spline, like_BXHW: Tensor, back: Spline | None = None) -> Tensor:
+    """float32 (B, H, W, 2) for `warp`: the pixels of a result, sent through a spline and then back through another."""
     (height, width), device = like_BXHW.shape[-2:], like_BXHW.device
     y, x = torch.meshgrid(
         (torch.arange(height, device=device) + 0.5) / height,
         (torch.arange(width, device=device) + 0.5) / width,
         indexing="ij",
     )
-    count = len(splines[0].centres_BP2)
-    points_BQ2 = torch.stack([x, y], dim=-1).view(1, -1, 2).expand(count, -1, 2)
-    for spline in splines:
-        points_BQ2 = spline(points_BQ2)
+    count = len(spline.centres_BP2)
+    points_BQ2 = spline(torch.stack([x, y], dim=-1).view(1, -1, 2).expand(count, -1, 2))
+    if back:
+        points_BQ2 = back.invert(points_BQ2)
     return (2 * points_BQ2 - 1).view(count, height, width, 2)
 
 
@@ -97,6 +123,12 @@ def valid_pixels(grid_BHW2: Tensor) -> Tensor:
     height, width = grid_BHW2.shape[1:3]
     reach = torch.tensor([1 - (1 - 2e-3) / width, 1 - (1 - 2e-3) / height], device=grid_BHW2.device)
     return (grid_BHW2.abs() <= reach).all(dim=3)
+
+
+def seen_pixels(seen_BHW: Tensor, grid_BHW2: Tensor) -> Tensor:
+    """Bool (B, H, W): the pixels of a warped mask all of whose bilinear sources are in the image and in the mask."""
+    whole_BHW = warp(seen_BHW.unsqueeze(1).float(), grid_BHW2).squeeze(1) >= 1 - 1e-3
+    return whole_BHW & valid_pixels(grid_BHW2)
 
 
 def photometric(rgb_B3HW: Tensor, rng: np.random.Generator) -> Tensor:

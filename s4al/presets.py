@@ -146,6 +146,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "schedule": "cosine",
             "lr": 1e-4,
             "head_lr_multiplier": 4.0,
+            "backbone_weight_decay_multiplier": 0.25,
             "epochs": 800,
             "last_epochs": 800,
             "iterations_per_epoch": 93,

@@ -102,6 +102,13 @@ def test_the_papers_numbers():
     assert (camvid.run.cycles, city.run.cycles) == (2, 5)
 
 
+def test_the_learning_rates_and_weight_decays_of_phtps():
+    """Backbone 1e-4 and 2.5e-5, the rest 4e-4 and 1e-4."""
+    trainer = config.resolve("cityscapes-phtps").trainer
+    assert (trainer.lr, trainer.lr * trainer.head_lr_multiplier) == (1e-4, 4e-4)
+    assert (trainer.weight_decay * trainer.backbone_weight_decay_multiplier, trainer.weight_decay) == (2.5e-5, 1e-4)
+
+
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_learner_has_its_own_defaults_and_reads_back_equal(name, tmp_path):
     branch = ["model.difficulty_stride=6"] if name == "deal" else []

@@ -135,6 +135,7 @@ class TrainerConfig(Section):
     warmup_steps: int = Field(default=0, ge=0)  # of every training, in which the learning rate rises linearly to that
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)  # Nesterov; author code. Of Adam: the first beta
     weight_decay: float = Field(default=1e-4, ge=0.0)
+    backbone_weight_decay_multiplier: float = Field(default=1.0, ge=0.0)  # Grubišić et al.: 0.25
     poly_power: float = Field(default=0.9, ge=0.0)  # author code
     ce_reduction: Literal["all", "valid"] = "all"  # author code: the mean is over ignored pixels too
     precision: Precision = "bf16-mixed"

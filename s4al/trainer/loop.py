@@ -102,7 +102,7 @@ class Training:
                 self._build_network,
             )
         )
-        groups = self.learner.parameter_groups(trainer.lr, trainer.head_lr_multiplier)
+        groups = self.learner.parameter_groups(trainer)
         self.plain = _build_optimizer(groups, trainer)
         for group in self.plain.param_groups:
             group["initial_lr"] = group["lr"]
@@ -272,9 +272,9 @@ def _finish(run: Run, cycle: int, work: Path, device: torch.device, watch: Watch
 def _build_optimizer(groups: list[dict[str, Any]], trainer: TrainerConfig) -> Optimizer:
     if trainer.optimizer == "adam":
         betas = trainer.momentum, _ADAM_BETA2
-        return Adam(groups, betas=betas, weight_decay=trainer.weight_decay, fused=True)
+        return Adam(groups, betas=betas, fused=True)
     nesterov = trainer.momentum > 0
-    return SGD(groups, momentum=trainer.momentum, weight_decay=trainer.weight_decay, nesterov=nesterov, fused=True)
+    return SGD(groups, momentum=trainer.momentum, nesterov=nesterov, fused=True)
 
 
 def poly(epoch: int, epochs: int, power: float) -> float:

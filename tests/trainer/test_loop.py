@@ -125,16 +125,19 @@ def test_the_optimiser_itself_skips_a_step_that_is_not_finite(tmp_path, fabric, 
 
 def test_the_first_step_is_nesterovs_whatever_the_memory_format(tmp_path, fabric):
     """A fused optimiser reads memory in order: parameters, gradients and momentum must lie alike."""
-    run, pool, _ = labelled_run(tmp_path / "run")
+    run, pool, _ = labelled_run(
+        tmp_path / "run", "trainer.weight_decay=0.1", "trainer.backbone_weight_decay_multiplier=0.25"
+    )
     loop.build_targets(run, 0, pool)
     training = loop.Training(run, 0, pool, tmp_path, fabric, Watch())
     training.learner.trained.train()
+    decays = [0.25 if name.startswith("backbone.") else 1.0 for name, _ in training.learner.trained.named_parameters()]
     before = [each.detach().clone() for each in training.learner.trained.parameters()]
     assert any(not each.is_contiguous() for each in before)
     training.step(0, next(iter(training.open_batches(0))))
     trainer = run.config.trainer
-    for old, new in zip(before, training.learner.trained.parameters(), strict=True):
-        gradient = new.grad + trainer.weight_decay * old
+    for old, new, decay in zip(before, training.learner.trained.parameters(), decays, strict=True):
+        gradient = new.grad + decay * trainer.weight_decay * old
         torch.testing.assert_close(new.detach(), old - trainer.lr * (1 + trainer.momentum) * gradient)
 
 

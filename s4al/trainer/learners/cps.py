@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from s4al.config import TrainerConfig
 from s4al.data.images import IGNORE
 from s4al.trainer.batches import Batch, normalise
 from s4al.trainer.learners.learner import Learner, Losses, Setting, Step
@@ -44,10 +45,10 @@ class CrossPseudoSupervision(Learner):
         assert isinstance(self.trained, TwoNetworks)
         return {"model": self.trained.first, "second": self.trained.second}
 
-    def parameter_groups(self, lr: float, head_multiplier: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, trainer: TrainerConfig) -> list[dict[str, Any]]:
         assert isinstance(self.trained, TwoNetworks)
         both = (self.trained.first, self.trained.second)
-        return [group for network in both for group in network.parameter_groups(lr, head_multiplier)]
+        return [group for network in both for group in network.parameter_groups(trainer)]
 
     def losses(self, batch: Batch, step: Step) -> Losses:
         (image_BHWC, label_BHW), *others = self.split(batch)

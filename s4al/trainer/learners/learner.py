@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from s4al.config import Config
+from s4al.config import Config, TrainerConfig
 from s4al.trainer import distributed as dist
 from s4al.trainer.batches import Batch, Key, Stream
 from s4al.trainer.learners.replay import Replay
@@ -119,10 +119,10 @@ class Learner(ABC):
         """All that a checkpoint holds, by the stem of its file; `model` and `teacher` can be tested."""
         return {"model": self.trained} | ({"teacher": self.teacher.network} if self.teacher else {})
 
-    def parameter_groups(self, lr: float, head_multiplier: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, trainer: TrainerConfig) -> list[dict[str, Any]]:
         """For the optimiser: the pretrained layers, and the new ones."""
         assert isinstance(self.trained, SegmentationNetwork)
-        return self.trained.parameter_groups(lr, head_multiplier)
+        return self.trained.parameter_groups(trainer)
 
     def split(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         """The parts of a batch on the device: uint8 (B, H, W, 3) images and int64 (B, H, W) labels."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
+from s4al.config import TrainerConfig
 from s4al.trainer.networks.backbones import Backbone
 
 # Of RGB on the scale 0..1: the statistics torchvision's backbones were trained with.
@@ -81,12 +82,20 @@ class SegmentationNetwork(nn.Module, ABC):
             return logits_BChw, self.difficulty(logits_BChw)
         return logits_BChw
 
-    def parameter_groups(self, lr: float, head_multiplier: float) -> list[dict[str, Any]]:
-        """Two groups for the optimiser: the pretrained backbone at `lr`, all new layers at `lr * head_multiplier`."""
+    def parameter_groups(self, trainer: TrainerConfig) -> list[dict[str, Any]]:
+        """Two groups for the optimiser, with `lr` and `weight_decay`: the pretrained backbone, and all new layers."""
         new = [parameter for name, parameter in self.named_parameters() if not name.startswith("backbone.")]
         return [
-            {"params": list(self.backbone.parameters()), "lr": lr},
-            {"params": new, "lr": lr * head_multiplier},
+            {
+                "params": list(self.backbone.parameters()),
+                "lr": trainer.lr,
+                "weight_decay": trainer.weight_decay * trainer.backbone_weight_decay_multiplier,
+            },
+            {
+                "params": new,
+                "lr": trainer.lr * trainer.head_lr_multiplier,
+                "weight_decay": trainer.weight_decay,
+            },
         ]
 
     def resize(self, x: Tensor, like: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from s4al.config import ModelConfig
+from s4al.config import ModelConfig, TrainerConfig
 from s4al.errors import ConfigError
 from s4al.trainer.networks.build import build_network
 from s4al.trainer.networks.swiftnet import _grid_means
@@ -46,7 +46,7 @@ def test_logits_and_representations_are_at_the_networks_stride(name, stride, siz
 def test_parameters_are_pretrained_or_new_and_all_but_the_representation_head_learn(name):
     torch.manual_seed(0)
     network = build(name, representation_dim=4).train()
-    backbone, new = network.parameter_groups(lr=0.01, head_multiplier=10.0)
+    backbone, new = network.parameter_groups(TrainerConfig())
     assert len(backbone["params"]) + len(new["params"]) == len(list(network.parameters()))
     network(torch.randn(2, 3, 64, 96)).square().mean().backward()
     unused = {path.split(".")[0] for path, parameter in network.named_parameters() if parameter.grad is None}

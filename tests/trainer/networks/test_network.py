@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import mobilenet_v2, resnet50
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
-from s4al.config import ModelConfig
+from s4al.config import ModelConfig, TrainerConfig
 from s4al.trainer.networks.backbones import MobileNetV2Backbone, _StochasticBottleneck, build_backbone
 from s4al.trainer.networks.build import build_network
 from s4al.trainer.networks.network import DeepLabV3Plus
@@ -145,8 +145,10 @@ def test_align_corners_is_a_switch() -> None:
 
 
 def test_parameter_groups_are_a_partition(network: DeepLabV3Plus) -> None:
-    backbone, new = network.parameter_groups(lr=0.01, head_multiplier=10.0)
+    trainer = TrainerConfig(lr=0.01, head_lr_multiplier=10.0, weight_decay=1e-4, backbone_weight_decay_multiplier=0.5)
+    backbone, new = network.parameter_groups(trainer)
     assert (backbone["lr"], new["lr"]) == (0.01, pytest.approx(0.1))
+    assert (backbone["weight_decay"], new["weight_decay"]) == (pytest.approx(5e-5), 1e-4)
     assert {id(p) for p in backbone["params"]} == {id(p) for p in network.backbone.parameters()}
     assert len(backbone["params"]) + len(new["params"]) == len(list(network.parameters()))
     assert not {id(p) for p in backbone["params"]} & {id(p) for p in new["params"]}

@@ -227,7 +227,9 @@ class LearnerConfig(Section):
     weight: float = Field(default=0.0, ge=0.0)  # of the loss that needs no labels
     ramp_up: Fraction = Field(default=0.0, ge=0.0, le=1.0)  # share of the training in which that weight grows
     mix: Literal["none", "cutmix", "classmix"] = "none"
-    confidence: Literal["fixed", "adaptive"] = "fixed"  # drop pixels below the threshold, or weigh images by the rest
+    confidence: Literal["fixed", "adaptive"] = (
+        "fixed"  # drop pixels below the threshold, or weigh the batch by the rest
+    )
     confidence_threshold: float = Field(default=0.0, ge=0.0, le=1.0)
     jitter: float = Field(default=0.0, ge=0.0, le=1.0)  # of brightness and contrast, in half of the images
     cold_start: Fraction = Field(default=0.0, ge=0.0, le=1.0)  # share of trainer.epochs on labelled images only

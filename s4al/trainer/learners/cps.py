@@ -34,7 +34,9 @@ class TwoNetworks(nn.Module):
 
 
 class CrossPseudoSupervision(Learner):
-    """Each network learns the most likely classes of the other, whatever their probability, on all images."""
+    """Each network learns the most likely classes of the other, whatever their probability: of all images, or, with
+    CutMix, of the mixed unlabelled ones.
+    """
 
     figures = ("cross_entropy", "cross_pseudo", "agreement")
 
@@ -56,6 +58,8 @@ class CrossPseudoSupervision(Learner):
         supervision = torch.stack([self.supervise(each, label_BHW) for each in logits]).sum()
         full = [self.full_size(each, label_BHW) for each in logits]
         loss, agreement = self._teach_each_other(full, [each.detach().argmax(dim=1) for each in full])
+        if self.settings.mix == "cutmix":
+            loss = torch.zeros_like(loss)  # then the unlabelled images are all of it (published code)
         if others:
             rng = step.key.views(self.fabric.global_rank)
             more, agreement = self._unlabelled(normalise(others[0][0]), others[0][1], rng)

@@ -23,10 +23,11 @@ class Equal(Supervised):
     def losses(self, batch: Batch, step: Step) -> Losses:
         ((image_BHWC, label_BHW),) = self.split(batch)
         image_BCHW = normalise(image_BHWC)
-        own_BChw, mirrored_BChw = self.student(torch.cat([image_BCHW, image_BCHW.flip(-1)])).chunk(2)
-        back_BChw = mirrored_BChw.flip(-1)
-        supervision = self.supervise(own_BChw, label_BHW) + self.supervise(back_BChw, label_BHW)
-        consistency = mutual_distance(own_BChw.float(), back_BChw.float())
+        logits_BChw = self.student(torch.cat([image_BCHW, image_BCHW.flip(-1)]))
+        own_BCHW, mirrored_BCHW = self.full_size(logits_BChw, label_BHW).chunk(2)
+        back_BCHW = mirrored_BCHW.flip(-1)
+        supervision = self.supervise(own_BCHW, label_BHW) + self.supervise(back_BCHW, label_BHW)
+        consistency = mutual_distance(own_BCHW, back_BCHW)
         total = supervision + self.settings.weight * consistency
         return Losses(total, {"cross_entropy": supervision, "consistency": consistency})
 

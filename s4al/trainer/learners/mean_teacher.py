@@ -68,13 +68,14 @@ class MeanTeacherLearner(Learner):
         logits_BCHW = self.full_size(logits_BChw, view.label_BHW)
         loss_BHW = cross_entropy_map(logits_BCHW, view.label_BHW)
         fixed, threshold = self.settings.confidence == "fixed", self.settings.confidence_threshold
-        weight_BHW, share_B = pixel_weights(view, fixed=fixed, threshold=threshold)
+        weight_BHW, share = pixel_weights(view, fixed=fixed, threshold=threshold)
         # Over all valid pixels, not over the confident ones: a batch without any should not weigh as much.
-        return mean_where(loss_BHW * weight_BHW, view.label_BHW != IGNORE), share_B.mean()
+        return mean_where(loss_BHW * weight_BHW, view.label_BHW != IGNORE), share
 
 
 def pixel_weights(view: View, *, fixed: bool, threshold: float) -> tuple[Tensor, Tensor]:
-    """What each pixel counts in the loss, and of the pixels labelled by the teacher the share that is confident.
+    """What each pixel counts in the loss, and of the pixels labelled by the teacher the share that is confident, over
+    the batch (published ClassMix code).
 
     True labels count 1 and are not in the share: they say nothing of the teacher.
 
@@ -85,12 +86,12 @@ def pixel_weights(view: View, *, fixed: bool, threshold: float) -> tuple[Tensor,
 
     Returns
     -------
-    float32 (B, H, W) and (B,).
+    float32 (B, H, W) and a scalar.
     """
     guessed_BHW = (view.label_BHW != IGNORE) & ~view.known_BHW
     confident_BHW = guessed_BHW & (view.confidence_BHW >= threshold)
-    share_B = confident_BHW.sum(dim=(1, 2)) / guessed_BHW.sum(dim=(1, 2)).clamp(min=1)
-    return torch.where(view.known_BHW, 1.0, confident_BHW.float() if fixed else share_B.view(-1, 1, 1)), share_B
+    share = confident_BHW.sum() / guessed_BHW.sum().clamp(min=1)
+    return torch.where(view.known_BHW, 1.0, confident_BHW.float() if fixed else share), share
 
 
 def ramp(progress: float, share: float) -> float:

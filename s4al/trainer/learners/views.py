@@ -47,32 +47,47 @@ def standardise(rgb_B3HW: Tensor) -> Tensor:
 
 
 def rescale(view: View, scale_min: float, scale_max: float, rng: np.random.Generator) -> View:
-    """Scale each image uniformly and crop it at random to its old size.
+    """Scale each image uniformly, with antialiasing, and crop it at random to its old size.
 
     What is missing at the right and at the bottom is mirrored in the image, ignored in the label (published S4AL code).
     """
-    count, _, height, width = view.rgb_B3HW.shape
-    scale_B = rng.uniform(scale_min, scale_max, count)
-    spare_B2 = np.maximum(scale_B[:, None] * (height, width) - (height, width), 0.0)
-    offset_B2 = rng.uniform(0.0, 1.0, (count, 2)) * spare_B2
-    # Pixel centres of the result in pixels of the source, (x + 0.5 + offset) / scale, on the -1..1 of grid_sample.
-    theta_B23 = np.zeros((count, 2, 3))
-    for axis, (size, offset_B) in enumerate(((width, offset_B2[:, 1]), (height, offset_B2[:, 0]))):
-        theta_B23[:, axis, axis] = 1 / scale_B
-        theta_B23[:, axis, 2] = (1 + 2 * offset_B / size) / scale_B - 1
-    theta = torch.from_numpy(theta_B23).to(view.rgb_B3HW)
-    grid_BHW2 = F.affine_grid(theta, [count, 3, height, width], align_corners=False)
-    inside_BHW = (grid_BHW2.abs() <= 1).all(dim=3)
-    image = F.grid_sample(view.rgb_B3HW, grid_BHW2, mode="bilinear", padding_mode="reflection", align_corners=False)
-    maps_B3HW = torch.stack([each.to(image.dtype) for each in view[1:]], dim=1)
-    maps_B3HW = F.grid_sample(maps_B3HW, grid_BHW2, mode="nearest", padding_mode="border", align_corners=False)
-    label_BHW, confidence_BHW, known_BHW = maps_B3HW.unbind(dim=1)
-    return View(
-        image,
-        torch.where(inside_BHW, label_BHW.round().long(), IGNORE),
-        torch.where(inside_BHW, confidence_BHW, 0.0),
-        inside_BHW & (known_BHW > 0.5),
+    size = view.rgb_B3HW.shape[-2:]
+    scale_B = rng.uniform(scale_min, scale_max, len(view.rgb_B3HW))
+    offset_B2 = rng.uniform(0.0, 1.0, (len(view.rgb_B3HW), 2))
+    scaled = [
+        _scale_and_crop(
+            View(*(each[index : index + 1] for each in view)),
+            [max(1, round(side * scale)) for side in size],
+            offset_2.tolist(),
+        )
+        for index, (scale, offset_2) in enumerate(zip(scale_B.tolist(), offset_B2, strict=True))
+    ]
+    return View(*(torch.cat(each) for each in zip(*scaled, strict=True)))
+
+
+def _scale_and_crop(view: View, scaled: list[int], offset: list[float]) -> View:
+    """One image, to a size, and of that from a share of the spare rows and columns on what the old size holds."""
+    image = F.interpolate(view.rgb_B3HW, scaled, mode="bilinear", antialias=True)
+    maps = [F.interpolate(each.unsqueeze(1).float(), scaled, mode="nearest-exact")[:, 0] for each in view[1:]]
+    rows, columns = (
+        torch.arange(side, device=image.device) + int(share * max(length - side + 1, 1))
+        for side, length, share in zip(view.rgb_B3HW.shape[-2:], scaled, offset, strict=True)
     )
+    inside_HW = (rows < scaled[0]).unsqueeze(1) & (columns < scaled[1])
+    rows, columns = (_mirrored(each, length) for each, length in zip((rows, columns), scaled, strict=True))
+    label, confidence, known = (each[:, rows[:, None], columns] for each in maps)
+    return View(
+        image[:, :, rows[:, None], columns],
+        torch.where(inside_HW, label.long(), IGNORE),
+        torch.where(inside_HW, confidence, 0.0),
+        inside_HW & (known > 0.5),
+    )
+
+
+def _mirrored(index: Tensor, length: int) -> Tensor:
+    """Positions beyond the end of an axis, counted back from there, its last pixel twice; and so on."""
+    index = index % (2 * length)
+    return torch.minimum(index, 2 * length - 1 - index)
 
 
 def flip(view: View, share: float, rng: np.random.Generator) -> View:

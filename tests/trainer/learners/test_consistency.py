@@ -15,6 +15,7 @@ from s4al.trainer.learners.all import LEARNERS
 from s4al.trainer.learners.consistency import PhTPS, annealing_threshold, with_truth
 from s4al.trainer.learners.learner import Setting, Step
 from s4al.trainer.learners.phtps import Spline
+from s4al.trainer.learners.views import rgb as rgb_of
 from s4al.trainer.learners.views import standardise
 from tests.tiny import tiny_config
 
@@ -264,3 +265,42 @@ def test_phtps_unlabelled_images_are_all_images():
     labelled, unlabelled = PhTPS.parts(targets, tiny_config(), 0)
     assert list(unlabelled[0].rows) == [0, 1, 2, 3, 4, 5] and unlabelled[0].hidden == {0, 1}
     assert list(labelled[0].rows) == [0, 1]
+
+
+def batch_of(labelled, unlabelled):
+    image = torch.randint(256, (labelled + unlabelled, 12, 16, 3), generator=torch.Generator().manual_seed(2))
+    label = torch.full((labelled + unlabelled, 12, 16), 1, dtype=torch.uint8)
+    label[labelled:] = IGNORE
+    counts = [labelled, unlabelled] if unlabelled else [labelled]
+    return {"image": image.to(torch.uint8), "label": label, "rows": list(range(len(label))), "counts": counts}
+
+
+class TwoSizes(nn.Module):
+    """Logits at half size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Conv2d(3, CLASSES, 2, stride=2)
+
+    def forward(self, image):
+        return self.backbone(image)
+
+
+def test_equal_compares_at_full_size(fabric):
+    learner = make(fabric, "learner.name=equal")
+    learner.student = TwoSizes()
+    batch = batch_of(2, 0)
+    terms = learner.losses(batch, _step()).terms
+    image = standardise(rgb_of(batch["image"]))
+    full = [learner.full_size(learner.student(each), batch["label"]) for each in (image, image.flip(-1))]
+    expected = 2 * (full[0] - full[1].flip(-1)).square().mean()
+    assert terms["consistency"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("mix", "unlabelled", "has_loss"), [("none", 0, True), ("cutmix", 0, False), ("cutmix", 2, True)]
+)
+def test_with_cutmix_labelled_images_have_no_cross_loss(fabric, mix, unlabelled, has_loss):
+    learner = make(fabric, "learner.name=cps", f"learner.mix={mix}")
+    terms = learner.losses(batch_of(2, unlabelled), _step()).terms
+    assert (terms["cross_pseudo"] > 0) == has_loss

@@ -59,7 +59,20 @@ def test_half_the_size_fills_up_with_the_mirrored_image_and_ignore():
     assert (found.label_BHW[0, 3:] == IGNORE).all() and (found.label_BHW[0, :, 4:] == IGNORE).all()
     assert (found.confidence_BHW[found.label_BHW == IGNORE] == 0).all()
     red = found.rgb_B3HW[0, 0, 0]
-    torch.testing.assert_close(red, torch.tensor([0.5, 2.5, 4.5, 6.5, 6.5, 4.5, 2.5, 0.5]) / 10)
+    # A triangle over four columns, 1/4 3/4 3/4 1/4, less what is beyond the edge: (3/4 * 0 + 3/4 * 1 + 1/4 * 2) * 4/7.
+    torch.testing.assert_close(red, torch.tensor([5 / 7, 2.5, 4.5, 44 / 7, 44 / 7, 4.5, 2.5, 5 / 7]) / 10)
+
+
+def test_a_small_image_has_no_aliases():
+    stripes = view(count=1)._replace(rgb_B3HW=(torch.arange(8) % 2).float().expand(1, 3, 6, 8))
+    found = rescale(stripes, 0, 0, Fixed(0.25, [[0.0, 0.0]]))
+    assert (found.rgb_B3HW - 0.5).abs().max() < 0.1  # every fourth pixel alone is 0 or 1
+
+
+def test_mirrors_go_on_beyond_the_first():
+    found = rescale(view(2, 8, 1), 0, 0, Fixed(0.25, [[0.0, 0.0]]))  # 8 columns become 2
+    first, second = found.rgb_B3HW[0, 0, 0, :2].tolist()
+    assert found.rgb_B3HW[0, 0, 0].tolist() == [first, second, second, first, first, second, second, first]
 
 
 def test_image_label_and_confidence_stay_together():
@@ -72,7 +85,7 @@ def test_image_label_and_confidence_stay_together():
     assert (found.rgb_B3HW[:, 0][known] * 10 - column).abs().max() <= 0.51
     assert pixel.numel() > 4 * 48 * 64 * 0.3
     torch.testing.assert_close(found.confidence_BHW[known], found.label_BHW[known] / 100)
-    assert torch.equal(found.known_BHW, known & (found.label_BHW % 3 == 0))
+    assert torch.equal(found.known_BHW[known], found.label_BHW[known] % 3 == 0)
 
 
 def test_flip_mirrors_the_chosen_images_only():

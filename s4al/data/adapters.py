@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4al.config import Config
-from s4al.data.images import IGNORE
+from s4al.data.images import IGNORE, VOID
 from s4al.data.palettes import CAMVID, CITYSCAPES, VOC, distinct_palette, voc_palette
 from s4al.data.scenes import scenes
 from s4al.errors import ConfigError, DataError
@@ -142,8 +142,8 @@ def _class_names(root: Path, config: Config) -> tuple[str, ...]:
         remedy = f"Set data.classes, or write {root}/classes.txt with one name a line."
         raise ConfigError("The folder adapter needs class names.", remedy=remedy)
     different = len(set(names))
-    if different != len(names) or different > IGNORE:
-        raise ConfigError(f"{len(names)} class names, {different} of them different; up to {IGNORE} can be had.")
+    if different != len(names) or different > VOID:
+        raise ConfigError(f"{len(names)} class names, {different} of them different; up to {VOID} can be had.")
     return names
 
 

@@ -28,6 +28,7 @@ from s4al.errors import DataError, ImageError, MaskError, RunStateError
 
 Exif = Literal["apply", "refuse"]
 IGNORE = 255  # in every uint8 label array: not labelled, or void
+VOID = 254  # in a training's labels, where the two differ: somebody looked and found no class
 RESIZE_RECIPE = "pillow bilinear, antialiased"
 
 _EXIF_ORIENTATION = 274

@@ -33,7 +33,7 @@ def weak(
     Parameters
     ----------
     image_HWC : uint8 RGB, of any size.
-    label_HW : uint8 class ids of the same size, 255 = ignore.
+    label_HW : uint8 class ids of the same size, 254 = void, 255 = not labelled.
     reflect : pad with the mirrored image, for learners that label what they see; otherwise with black.
 
     Returns
@@ -69,7 +69,7 @@ def strong(
     Parameters
     ----------
     image_HWC : uint8 RGB.
-    label_HW : uint8 class ids of the same size, 255 = ignore.
+    label_HW : uint8 class ids of the same size, 254 = void, 255 = not labelled.
 
     Returns
     -------

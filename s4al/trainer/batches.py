@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 class Batch(TypedDict):
     image: Tensor  # uint8 (B, H, W, 3)
-    label: Tensor  # uint8 (B, H, W), 255 = ignore
+    label: Tensor  # uint8 (B, H, W), 254 = void, 255 = nobody looked
     rows: list[int]  # of the training cache, to name images in messages
     counts: list[int]  # images of each part, in this process
 
@@ -39,7 +39,7 @@ class StepBatches(Dataset[Batch]):
     Parameters
     ----------
     images : decoded training images.
-    targets : uint8 (N, H, W) labels of the same rows, 255 = ignore.
+    targets : uint8 (N, H, W) labels of the same rows, see `Targets`.
     parts : the streams, in the order in which they sit in a batch. A part is shared out among the processes as one:
         losses over the whole batch need a single part, learners that treat streams apart a part for each.
     replay : which rows to add as a last part, by step; see `replay.Replay`.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from s4al.data.images import IGNORE
+from s4al.data.images import VOID
 
 
 def cross_entropy(
@@ -24,7 +24,7 @@ def cross_entropy(
     Parameters
     ----------
     logits_BChw : any float dtype.
-    label_BHW : int64 class ids, 255 = ignore.
+    label_BHW : int64 class ids, 254 and 255 = ignore.
     reduction : `"all"` divides the sum over labelled pixels by the number of all pixels, ignored ones included (the
         author-derived code of S4AL+: sparsely labelled images weigh less); `"valid"` divides by the labelled ones.
     align_corners : of the upsampling; the network's.
@@ -44,9 +44,14 @@ def upsample(logits_BChw: Tensor, like_BHW: Tensor, *, align_corners: bool) -> T
     return F.interpolate(logits_BChw.float(), like_BHW.shape[-2:], mode="bilinear", align_corners=align_corners)
 
 
+def labelled(label_BHW: Tensor) -> Tensor:
+    """Bool: where there is a class, and neither void (254) nor nothing known (255)."""
+    return label_BHW < VOID
+
+
 def cross_entropy_map(logits_BCHW: Tensor, label_BHW: Tensor) -> Tensor:
     """float32 (B, H, W): the cross entropy of each pixel, exactly 0 where it is not labelled."""
-    valid_BHW = label_BHW != IGNORE
+    valid_BHW = labelled(label_BHW)
     class_B1HW = torch.where(valid_BHW, label_BHW, 0).unsqueeze(1)
     # Unlike torch's own 2-D cross entropy, log-softmax and gather are deterministic on CUDA, and quicker on the CPU.
     log_likelihood_BHW = F.log_softmax(logits_BCHW, dim=1).gather(1, class_B1HW).squeeze(1)
@@ -68,4 +73,4 @@ def pixel_count(label_BHW: Tensor, reduction: Literal["all", "valid"]) -> Tensor
     """The float32 scalar that `cross_entropy` divides by; at least 1, and without a device synchronisation."""
     if reduction == "all":
         return torch.full((), float(label_BHW.numel()), device=label_BHW.device)
-    return (label_BHW != IGNORE).sum().clamp(min=1).float()
+    return labelled(label_BHW).sum().clamp(min=1).float()

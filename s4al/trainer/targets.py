@@ -1,7 +1,7 @@
 """What the network is trained towards: true labels where there are any, pseudo-labels elsewhere, ignore for the rest.
 
-Self-training steps 2 and 3 (paper section 3.1). True labels always win: inside a labelled region a void pixel stays
-ignore and never becomes a pseudo-label.
+Self-training steps 2 and 3 (paper section 3.1). True labels always win: inside a labelled region a void pixel is `VOID`
+and never becomes a pseudo-label, neither here nor in a learner that labels while it trains.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from s4al.data import Pool
-from s4al.data.images import resize_mask
+from s4al.data.images import VOID, resize_mask
 from s4al.files import TEMPORARY
 from s4al.run.state import NOT_LABELLED, LabelledRegion, Run
 
@@ -27,7 +27,7 @@ class Targets:
 
     Attributes
     ----------
-    labels : uint8 (N, H, W), rows as in the training cache.
+    labels : uint8 (N, H, W), rows as in the training cache; 254 = seen and void, 255 = nobody looked.
     labelled : rows of the images that are labelled as a whole.
     asked : rows of those of which regions are.
     rest : rows of all that are not in `labelled`.
@@ -75,7 +75,8 @@ def build_targets(run: Run, cycle: int, pool: Pool) -> None:
         if image in by_image:
             true, known = true_labels(run, by_image[image], int(height), int(width))
             known = resize_mask(known, data.height, data.width) == 1
-            labels[row][known] = resize_mask(true, data.height, data.width)[known]
+            true = resize_mask(true, data.height, data.width)[known]
+            labels[row][known] = np.where(true == NOT_LABELLED, VOID, true)
     labels.flush()
 
 

@@ -79,11 +79,16 @@ def test_class_names_come_from_the_configuration_first(folder_root: Path) -> Non
         open_folder(folder_root)
 
 
-@pytest.mark.parametrize("names", [["a", "a"], [f"c{i}" for i in range(256)]])
+@pytest.mark.parametrize("names", [["a", "a"], [f"c{i}" for i in range(255)]])
 def test_class_names_that_cannot_be(folder_root: Path, names: list[str]) -> None:
     (folder_root / "classes.txt").write_text("\n".join(names))
     with pytest.raises(ConfigError, match=f"{len(names)} class names, {len(set(names))} of them different"):
         open_folder(folder_root)
+
+
+def test_254_classes_leave_room_for_void_and_unknown(folder_root: Path) -> None:
+    (folder_root / "classes.txt").write_text("\n".join(f"c{i}" for i in range(254)))
+    assert open_folder(folder_root).mask_lut[[253, 254, 255]].tolist() == [253, -1, 255]
 
 
 def test_windows_line_ends_in_classes(folder_root: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from s4al.trainer.losses import cross_entropy, cross_entropy_map, divergence_map, mean_where, pixel_count
+from s4al.trainer.losses import cross_entropy, cross_entropy_map, divergence_map, labelled, mean_where, pixel_count
 
 IGNORE = 255
 
@@ -44,6 +44,17 @@ def test_no_labelled_pixel_is_exactly_zero(reduction) -> None:
     loss.backward()
     assert loss.item() == 0.0
     assert logits.grad is not None and torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_void_is_ignored_like_what_nobody_looked_at() -> None:
+    torch.manual_seed(0)
+    logits, label = torch.randn(1, 5, 4, 4), torch.randint(5, (1, 8, 8))
+    label[0, :2] = IGNORE
+    void = torch.where(label == IGNORE, 254, label)
+    for reduction in ("all", "valid"):
+        losses = [cross_entropy(logits, each, reduction=reduction, align_corners=False) for each in (label, void)]
+        assert torch.equal(*losses)
+    assert torch.equal(labelled(void), label != IGNORE)
 
 
 def test_class_zero_at_an_ignored_pixel_teaches_nothing() -> None:

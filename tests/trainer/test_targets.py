@@ -47,15 +47,30 @@ def truth_of(second_cycle, image):
     return resize_mask(read_row_mask(row, dataset), 48, 64)
 
 
-def test_true_labels_win_in_queried_cells_and_void_stays_ignore(second_cycle):
+def as_target(truth):
+    """Somebody looked everywhere: 255 in the mask is void, 254 in the targets."""
+    return np.where(truth == 255, 254, truth)
+
+
+def test_true_labels_win_in_queried_cells_and_void_is_void(second_cycle):
     _, pool, _, unlabelled, targets = second_cycle
     label = targets.labels[pool.train.ids.index(unlabelled[0])]
     truth = truth_of(second_cycle, unlabelled[0])
     inside = np.zeros((48, 64), bool)
     inside[0:10, 0:10] = True
     inside[10:20, 20:30] = True  # cell 9 of a grid of 5 x 7 cells
-    assert (label[inside] == truth[inside]).all()
+    assert (label[inside] == as_target(truth)[inside]).all()
     assert (label[~inside] == 3).all()
+
+
+def test_void_and_unknown_are_told_apart(second_cycle):
+    run, pool, *_ = second_cycle
+    other = Run(run.root, set_values(run.config, ["learner.name=s4al"]))
+    build_targets(other, 1, pool)
+    targets = open_targets(other, 1, pool)
+    seen = targets.labels[targets.labelled]
+    assert (seen != 255).all() and (seen == 254).any()
+    build_targets(run, 1, pool)
 
 
 def test_whole_images_are_the_labelled_stream(second_cycle):
@@ -63,7 +78,7 @@ def test_whole_images_are_the_labelled_stream(second_cycle):
     assert [pool.train.ids[row] for row in targets.rest] == unlabelled
     assert [pool.train.ids[row] for row in targets.asked] == unlabelled[:1]
     for row in targets.labelled:
-        assert (targets.labels[row] == truth_of(second_cycle, pool.train.ids[row])).all()
+        assert (targets.labels[row] == as_target(truth_of(second_cycle, pool.train.ids[row]))).all()
     assert all((targets.labels[row] == 3).all() for row in targets.rest[1:])
 
 
@@ -73,7 +88,7 @@ def test_other_learners_see_no_stored_pseudo_labels(second_cycle):
     build_targets(other, 1, pool)
     targets = open_targets(other, 1, pool)
     label = targets.labels[targets.asked[0]]
-    assert (label[0:10, 0:10] == truth_of(second_cycle, unlabelled[0])[0:10, 0:10]).all()
+    assert (label[0:10, 0:10] == as_target(truth_of(second_cycle, unlabelled[0]))[0:10, 0:10]).all()
     assert (label[20:] == 255).all()
     assert all((targets.labels[row] == 255).all() for row in targets.rest[1:])
     build_targets(run, 1, pool)

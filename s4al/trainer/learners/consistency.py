@@ -7,7 +7,7 @@
 
 A simple teacher is the student itself without gradient, in training mode; batch norm remembers its pass, and not the
 student's perturbed one. A mean teacher predicts in evaluation mode and averages batch norm's statistics as well. Where
-regions of an unlabelled image are labelled, the label is the target.
+regions of an unlabelled image are labelled, the label is the target, and a void pixel is left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s4al.data.images import IGNORE
+from s4al.data.images import VOID
 from s4al.trainer.batches import Batch, normalise
 from s4al.trainer.learners.learner import Learner, Losses, Step
 from s4al.trainer.learners.mean_teacher import CUTMIX_AREA
@@ -30,7 +30,7 @@ from s4al.trainer.learners.mixing import box_mask, partner, paste
 from s4al.trainer.learners.phtps import Spline, draw_spline, photometric, seen_pixels, valid_pixels, warp, warp_grid
 from s4al.trainer.learners.teacher import MeanTeacher, frozen_statistics
 from s4al.trainer.learners.views import rgb, standardise
-from s4al.trainer.losses import cross_entropy_map, divergence_map, mean_where
+from s4al.trainer.losses import cross_entropy_map, divergence_map, labelled, mean_where
 from s4al.trainer.targets import Targets
 
 _SURE = 30.0  # a logit beside which those at 0 vanish in float32
@@ -86,7 +86,7 @@ class Consistency(Learner):
 
 def with_truth(logits_BCHW: Tensor, truth_BHW: Tensor) -> Tensor:
     """Logits whose softmax is 1 for the label wherever there is one."""
-    known_BHW = truth_BHW != IGNORE
+    known_BHW = labelled(truth_BHW)
     one_hot = F.one_hot(torch.where(known_BHW, truth_BHW, 0), logits_BCHW.shape[1]).permute(0, 3, 1, 2)
     return torch.where(known_BHW.unsqueeze(1), _SURE * one_hot, logits_BCHW)
 
@@ -101,16 +101,18 @@ class CutMix(Consistency):
         mask_BHW = mask_BHW.repeat_interleave(2, dim=0).to(rgb_B3HW.device)
         target_BCHW = paste(mask_BHW, partner(probability_BCHW), probability_BCHW)
         logits_BCHW = self.perturbed(paste(mask_BHW, partner(rgb_B3HW), rgb_B3HW), truth_BHW)
-        return self.distance(target_BCHW, logits_BCHW)
+        counts_BHW = truth_BHW != VOID
+        return self.distance(target_BCHW, logits_BCHW, paste(mask_BHW, partner(counts_BHW), counts_BHW))
 
-    def distance(self, target_BCHW: Tensor, logits_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        return divergence_map(target_BCHW, logits_BCHW).mean(), torch.ones((), device=logits_BCHW.device)
+    def distance(self, target_BCHW: Tensor, logits_BCHW: Tensor, counts_BHW: Tensor) -> tuple[Tensor, Tensor]:
+        """A scalar over the pixels that count, and their share."""
+        return mean_where(divergence_map(target_BCHW, logits_BCHW), counts_BHW), counts_BHW.float().mean()
 
 
 class CutMixStar(CutMix):
-    def distance(self, target_BCHW: Tensor, logits_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared L2 where the target is sure, averaged over all pixels."""
-        sure_BHW = (target_BCHW.amax(dim=1) >= self.settings.confidence_threshold).float()
+    def distance(self, target_BCHW: Tensor, logits_BCHW: Tensor, counts_BHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared L2 where the target is sure, averaged over all pixels, those that do not count as 0."""
+        sure_BHW = ((target_BCHW.amax(dim=1) >= self.settings.confidence_threshold) & counts_BHW).float()
         squared_BHW = (target_BCHW - logits_BCHW.softmax(dim=1)).square().sum(dim=1)
         return (squared_BHW * sure_BHW).mean(), sure_BHW.mean()
 
@@ -128,31 +130,31 @@ class PhTPS(Consistency):
     """
 
     def consistency(self, rgb_B3HW: Tensor, truth_BHW: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        first = self._perturb(rgb_B3HW, rng)
+        first, counts_BHW = self._perturb(rgb_B3HW, rng), truth_BHW != VOID
         match self.settings.variant:
             case "1w-ps":
                 logits_BCHW = self.perturbed(first.rgb_B3HW, truth_BHW)
                 target_BCHW = with_truth(self.target(rgb_B3HW, truth_BHW), truth_BHW)
                 grid_BHW2 = warp_grid(first.spline, logits_BCHW)
-                return _compare(warp(target_BCHW, grid_BHW2), logits_BCHW, valid_pixels(grid_BHW2))
+                return _compare(warp(target_BCHW, grid_BHW2), logits_BCHW, seen_pixels(counts_BHW, grid_BHW2))
             case "1w-pt":
                 logits_BCHW = self.full_size(self.student(standardise(rgb_B3HW)), truth_BHW)
                 with frozen_statistics(self.trained):
                     target_BCHW = self.target(first.rgb_B3HW, truth_BHW)
                 grid_BHW2 = warp_grid(first.spline, logits_BCHW)
-                return _compare(target_BCHW, warp(logits_BCHW, grid_BHW2), valid_pixels(grid_BHW2))
+                return _compare(target_BCHW, warp(logits_BCHW, grid_BHW2), seen_pixels(counts_BHW, grid_BHW2))
             case "2w-p1":  # the published code turns the divergence round, as for 1w-pt
                 clean_BCHW = self.full_size(self.student(standardise(rgb_B3HW)), truth_BHW)
                 logits_BCHW = self.perturbed(first.rgb_B3HW, truth_BHW)
                 grid_BHW2 = warp_grid(first.spline, logits_BCHW)
-                return _compare(logits_BCHW, warp(clean_BCHW, grid_BHW2), valid_pixels(grid_BHW2))
+                return _compare(logits_BCHW, warp(clean_BCHW, grid_BHW2), seen_pixels(counts_BHW, grid_BHW2))
             case "1w-p2":
                 second = self._perturb(rgb_B3HW, rng)
                 logits_BCHW = self.perturbed(second.rgb_B3HW, truth_BHW)
                 target_BCHW = self.target(first.rgb_B3HW, truth_BHW)
                 grid_BHW2 = warp_grid(second.spline, logits_BCHW, back=first.spline)
                 # What the student sees, what the teacher saw, and where what it said of that went.
-                valid_BHW = valid_pixels(warp_grid(second.spline, logits_BCHW))
+                valid_BHW = seen_pixels(counts_BHW, warp_grid(second.spline, logits_BCHW))
                 valid_BHW &= seen_pixels(valid_pixels(warp_grid(first.spline, logits_BCHW)), grid_BHW2)
                 return _compare(warp(target_BCHW, grid_BHW2), logits_BCHW, valid_BHW)
 
@@ -180,7 +182,7 @@ class Uda(Consistency):
         clean_BCHW = self.target(rgb_B3HW, truth_BHW)
         sure_BHW = clean_BCHW.softmax(dim=1).amax(dim=1) > self.settings.confidence_threshold
         target_BCHW = with_truth(clean_BCHW / self.settings.temperature, truth_BHW).softmax(dim=1)
-        sure_BHW |= truth_BHW != IGNORE
+        sure_BHW = (sure_BHW | labelled(truth_BHW)) & (truth_BHW != VOID)
         loss_BHW = divergence_map(target_BCHW, self.perturbed(photometric(rgb_B3HW, rng), truth_BHW))
         return torch.where(sure_BHW, loss_BHW, 0.0).mean(), sure_BHW.float().mean()
 
@@ -191,7 +193,7 @@ class Uda(Consistency):
         loss_BHW = cross_entropy_map(self.full_size(logits_BChw, label_BHW), label_BHW)
         limit = annealing_threshold(self.settings.annealing, step.progress, self.num_classes)
         # The loss is -log p of the label.
-        return mean_where(loss_BHW, (label_BHW != IGNORE) & (loss_BHW.detach() >= -math.log(limit)))
+        return mean_where(loss_BHW, labelled(label_BHW) & (loss_BHW.detach() >= -math.log(limit)))
 
 
 def annealing_threshold(schedule: str, progress: float, num_classes: int) -> float:

@@ -16,7 +16,7 @@ from s4al.data.images import IGNORE
 from s4al.trainer.batches import Batch, normalise
 from s4al.trainer.learners.learner import Learner, Losses, Setting, Step
 from s4al.trainer.learners.mixing import box_mask, partner, paste
-from s4al.trainer.losses import cross_entropy_map
+from s4al.trainer.losses import cross_entropy_map, labelled, mean_where
 from s4al.trainer.networks.network import SegmentationNetwork
 
 _BOXES, _AREA = 3, (0.25, 0.5)  # of CutMix, published code
@@ -83,13 +83,14 @@ class CrossPseudoSupervision(Learner):
 
     @staticmethod
     def _labels(logits: list[Tensor], truth_BHW: Tensor) -> list[Tensor]:
-        """What each network says, int64 (B, H, W), true labels where there are any."""
+        """What each network says, int64 (B, H, W), but where somebody looked what they found."""
         return [torch.where(truth_BHW != IGNORE, truth_BHW, each.detach().argmax(dim=1)) for each in logits]
 
     @staticmethod
     def _teach_each_other(logits: list[Tensor], labels: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """The loss, and the share of pixels on which the two agree."""
+        """The loss, mean over the pixels that are not void, and the share of them on which the two agree."""
         first, second = logits
         by_first, by_second = labels
-        loss = cross_entropy_map(first, by_second).mean() + cross_entropy_map(second, by_first).mean()
-        return loss, (by_first == by_second).float().mean()
+        valid_BHW = labelled(by_first)
+        loss_BHW = cross_entropy_map(first, by_second) + cross_entropy_map(second, by_first)
+        return mean_where(loss_BHW, valid_BHW), mean_where((by_first == by_second).float(), valid_BHW)

@@ -16,7 +16,7 @@ class Deal(Supervised):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        self._void_is_easy = not setting.targets.asked
+        self._unknown_is_easy = not setting.targets.asked
 
     def losses(self, batch: Batch, step: Step) -> Losses:
         ((image_BHWC, label_BHW),) = self.split(batch)
@@ -24,5 +24,5 @@ class Deal(Supervised):
         supervision = self.supervise(logits_BChw, label_BHW)
         predicted_BHW = self.full_size(logits_BChw.detach(), label_BHW).argmax(dim=1)
         difficulty_BHW = self.full_size(difficulty_B1rs, label_BHW).squeeze(1)
-        wrong = difficulty_loss(difficulty_BHW, predicted_BHW, label_BHW, void_is_easy=self._void_is_easy)
+        wrong = difficulty_loss(difficulty_BHW, predicted_BHW, label_BHW, unknown_is_easy=self._unknown_is_easy)
         return Losses(supervision + wrong, {"cross_entropy": supervision, "difficulty": wrong})

@@ -125,7 +125,7 @@ class Learner(ABC):
         return self.trained.parameter_groups(trainer)
 
     def split(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
-        """The parts of a batch on the device: uint8 (B, H, W, 3) images and int64 (B, H, W) labels."""
+        """The parts of a batch on the device: uint8 (B, H, W, 3) images, int64 (B, H, W) labels (see `Targets`)."""
         image = batch["image"].to(self.fabric.device, non_blocking=True)
         label = batch["label"].to(self.fabric.device, non_blocking=True).long()
         return list(zip(image.split(batch["counts"]), label.split(batch["counts"]), strict=True))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s4al.data.images import IGNORE
+from s4al.trainer.losses import labelled
 
 
 def paste(mask_BHW: Tensor, source: Tensor, target: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def class_mask(label_BHW: Tensor, num_classes: int, rng: np.random.Generator) ->
 
     The ignored pixels are a value among them, as in the published code.
     """
-    slot_BHW = torch.where(label_BHW == IGNORE, num_classes, label_BHW)
+    slot_BHW = torch.where(labelled(label_BHW), label_BHW, num_classes)
     slots_BP = slot_BHW.flatten(1)
     present_BS = torch.zeros(len(slots_BP), num_classes + 1, dtype=torch.bool, device=label_BHW.device)
     present_BS.scatter_(1, slots_BP, True)

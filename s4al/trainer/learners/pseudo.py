@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from s4al.data.images import IGNORE
+from s4al.data.images import IGNORE, VOID
 from s4al.trainer.learners.views import View
-from s4al.trainer.losses import upsample
+from s4al.trainer.losses import labelled, upsample
 
 
 @torch.no_grad()
@@ -17,13 +17,15 @@ def pseudo_label(rgb_B3HW: Tensor, logits_BChw: Tensor, truth_BHW: Tensor, *, al
     Parameters
     ----------
     logits_BChw : a teacher's, of `rgb_B3HW`.
-    truth_BHW : int64, 255 where nobody has labelled.
+    truth_BHW : int64, 255 where nobody looked; where somebody found no class, 254, nothing is learnt (published S4AL
+        code).
     """
     probability_BCHW = upsample(logits_BChw, truth_BHW, align_corners=align_corners).softmax(dim=1)
     confidence_BHW, label_BHW = probability_BCHW.max(dim=1)
-    known_BHW = truth_BHW != IGNORE
-    confidence_BHW = torch.where(known_BHW, 1.0, confidence_BHW)
-    return View(rgb_B3HW, torch.where(known_BHW, truth_BHW, label_BHW), confidence_BHW, known_BHW)
+    known_BHW, void_BHW = labelled(truth_BHW), truth_BHW == VOID
+    confidence_BHW = torch.where(known_BHW, 1.0, torch.where(void_BHW, 0.0, confidence_BHW))
+    label_BHW = torch.where(known_BHW, truth_BHW, torch.where(void_BHW, IGNORE, label_BHW))
+    return View(rgb_B3HW, label_BHW, confidence_BHW, known_BHW)
 
 
 def confident_share(view: View, threshold: float) -> Tensor:

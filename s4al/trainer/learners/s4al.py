@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from s4al.data.images import IGNORE
+from s4al.data.images import VOID
 from s4al.trainer.batches import Batch
 from s4al.trainer.learners.learner import Learner, Losses, Setting, Step
 from s4al.trainer.learners.mixing import class_mask, mask_of_classes, next_image, paste
@@ -131,7 +131,7 @@ def label_counts(setting: Setting) -> np.ndarray:
     counts = np.zeros(256, np.int64)
     for row in (*targets.labelled, *targets.asked):
         counts += np.bincount(targets.labels[row].ravel(), minlength=256)
-    assert not counts[setting.num_classes : IGNORE].any()
+    assert not counts[setting.num_classes : VOID].any()
     return counts[: setting.num_classes]
 
 

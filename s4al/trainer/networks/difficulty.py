@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s4al.data.images import IGNORE
+from s4al.data.images import IGNORE, VOID
 from s4al.trainer.losses import mean_where
 
 
@@ -39,7 +39,7 @@ class DifficultyBranch(nn.Module):
 
 
 def difficulty_loss(
-    difficulty_BHW: Tensor, predicted_BHW: Tensor, label_BHW: Tensor, *, void_is_easy: bool = True
+    difficulty_BHW: Tensor, predicted_BHW: Tensor, label_BHW: Tensor, *, unknown_is_easy: bool = True
 ) -> Tensor:
     """Binary cross entropy against "the prediction is wrong", right and wrong pixels each as a mean.
 
@@ -47,17 +47,17 @@ def difficulty_loss(
 
     Parameters
     ----------
-    difficulty_BHW : float logits. predicted_BHW, label_BHW : int64 class ids.
-    void_is_easy : pixels without a label count as right (author code); where they are rather not known yet, as in
-        images of which only regions are labelled, they do not count.
+    difficulty_BHW : float logits. predicted_BHW : int64 class ids.
+    label_BHW : int64 class ids; void pixels, 254, count as right (author code).
+    unknown_is_easy : so do those nobody looked at, 255, which is padding in images that are labelled as a whole;
+        otherwise they do not count.
 
     Returns
     -------
     float32 scalar; 0 with zero gradient where no pixel counts.
     """
-    labelled_BHW = label_BHW != IGNORE
-    wrong_BHW = labelled_BHW & (predicted_BHW != label_BHW)
-    right_BHW = ~wrong_BHW if void_is_easy else labelled_BHW & ~wrong_BHW
+    wrong_BHW = (label_BHW < VOID) & (predicted_BHW != label_BHW)
+    right_BHW = ~wrong_BHW if unknown_is_easy else (label_BHW != IGNORE) & ~wrong_BHW
     loss_BHW = F.binary_cross_entropy_with_logits(difficulty_BHW.float(), wrong_BHW.float(), reduction="none")
     weights = (torch.stack([right_BHW.sum(), wrong_BHW.sum()]) + 1).rsqrt()
     right, wrong = weights / weights.sum()

@@ -258,6 +258,53 @@ def test_labels_of_regions_change_the_loss(fabric, name):
     assert consistency(learner, rgb, truth)[0] > consistency(learner, rgb)[0] + 1e-3
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("learner.name=cutmix",),
+        ("learner.name=cutmix-star", "learner.confidence_threshold=0"),
+        *(
+            ("learner.name=phtps", "learner.teacher=simple", f"learner.variant={variant}")
+            for variant in ("1w-ps", "1w-pt", "2w-p1", "1w-p2")
+        ),
+        ("learner.name=uda", "learner.confidence_threshold=0"),
+    ],
+    ids=" ".join,
+)
+def test_void_pixels_teach_nothing_wherever_they_go(fabric, overrides):
+    """No loss where all is void, and fewer pixels that count where the left half is."""
+    learner = make(fabric, *overrides)
+    loss, share = consistency(learner, images(), torch.full((4, 12, 16), 254))
+    assert loss == 0 and share == 0
+    truth = unknown(images())
+    truth[:, :, :8] = 254
+    assert 0 < consistency(learner, images(), truth)[1] < consistency(learner, images())[1]
+
+
+def test_void_goes_where_its_pixels_go(fabric):
+    """CutMix: what is learnt at a pixel is the other image's where the box is, void with it."""
+    learner = make(fabric, "learner.name=cutmix")
+    truth = torch.full((2, 12, 16), 2)
+    truth[0] = 254
+    loss, share = consistency(learner, images(2), truth)
+    assert share == pytest.approx(0.5, abs=0.01)  # a pair exchanges one box: one image's worth is left
+    everywhere, _ = consistency(learner, images(2), torch.full((2, 12, 16), 2))
+    assert 0 < loss < 2 * everywhere
+
+
+def test_cps_leaves_void_out(fabric):
+    learner = make(fabric, "learner.name=cps", "learner.mix=none")
+    generator = torch.Generator().manual_seed(4)
+    logits = [torch.randn(1, CLASSES, 2, 2, generator=generator) for _ in range(2)]
+    truth = torch.tensor([[[254, IGNORE], [254, 1]]])
+    loss, _ = learner._teach_each_other(logits, learner._labels(logits, truth))
+    expected = 0.0
+    for mine, other in (logits, logits[::-1]):
+        said = int(other[0, :, 0, 1].argmax())
+        expected += (-mine[0, :, 0, 1].log_softmax(0)[said] - mine[0, :, 1, 1].log_softmax(0)[1]) / 2
+    assert loss.item() == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_phtps_unlabelled_images_are_all_images():
     from s4al.trainer.targets import Targets
 

@@ -24,6 +24,13 @@ def test_pseudo_labels_are_the_argmax_and_true_labels_win_with_confidence_1():
     assert view.confidence_BHW.flatten().tolist() == pytest.approx([float(torch.tensor(2.0).sigmoid()), 1.0])
 
 
+def test_void_pixels_that_somebody_saw_are_not_labelled_by_the_teacher():
+    logits = torch.tensor([[2.0, 9.0], [0.0, 1.0]]).log_softmax(0).view(1, 2, 1, 2)
+    view = pseudo_label(torch.zeros(1, 3, 1, 2), logits, torch.tensor([[[IGNORE, 254]]]), align_corners=False)
+    assert view.label_BHW.tolist() == [[[0, IGNORE]]] and view.known_BHW.tolist() == [[[False, False]]]
+    assert view.confidence_BHW[0, 0, 1] == 0 and confident_share(view, 0.9).tolist() == [0.0]
+
+
 def test_eta_by_hand():
     """Image 0: 2 of 4 pixels are sure, all count. Image 1: 1 of 2, the rest is ignored with confidence 0."""
     label = torch.tensor([[[0, 1], [1, 1]], [[0, 1], [IGNORE, IGNORE]]])
@@ -64,6 +71,7 @@ def s4al_targets():
     labels = np.full((3, 10, 10), IGNORE, np.uint8)
     labels[0, :4], labels[0, 4:5], labels[1, 0, 0] = 0, 1, 3  # 40 pixels of 0, 10 of 1, 1 of 3; row 2 is not labelled
     labels[2] = 4
+    labels[0, 9] = 254  # void
     return Targets(labels, [0], [1], [1, 2])
 
 

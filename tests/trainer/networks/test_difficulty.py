@@ -61,13 +61,19 @@ def test_the_loss_is_a_mean_over_right_and_a_mean_over_wrong_pixels():
     weights = torch.tensor([1 / math.sqrt(3), 1 / math.sqrt(2)])
     weights /= weights.sum()
     expected = weights[0] * entropies[[0, 1]].mean() + weights[1] * entropies[2]
-    torch.testing.assert_close(difficulty_loss(difficulty, predicted, label, void_is_easy=False), expected)
+    torch.testing.assert_close(difficulty_loss(difficulty, predicted, label, unknown_is_easy=False), expected)
+    void = torch.where(label == 255, 254, label)  # somebody looked: easy, whatever else is unknown
+    for unknown_is_easy in (True, False):
+        torch.testing.assert_close(
+            difficulty_loss(difficulty, predicted, void, unknown_is_easy=unknown_is_easy),
+            difficulty_loss(difficulty, predicted, label),
+        )
 
 
 @pytest.mark.parametrize("label", [0, 1, 255])
 def test_batches_with_one_kind_of_pixel_give_a_finite_loss_and_gradient(label):
     difficulty = torch.zeros(1, 2, 2, requires_grad=True)
-    loss = difficulty_loss(difficulty, torch.zeros(1, 2, 2).long(), torch.full((1, 2, 2), label), void_is_easy=False)
+    loss = difficulty_loss(difficulty, torch.zeros(1, 2, 2).long(), torch.full((1, 2, 2), label), unknown_is_easy=False)
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(difficulty.grad).all()
     assert (loss == 0) == (label == 255)

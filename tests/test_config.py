@@ -133,12 +133,37 @@ def test_another_learner_than_the_presets_starts_from_its_own_defaults():
     assert supervised.learner == config.resolve(overrides=["learner.name=supervised"]).learner
 
 
+def test_another_learner_drops_the_contrast_of_the_one_before(tmp_path):
+    defaults = config.resolve().reco
+    other = config.resolve("demo", overrides=["reco.num_queries=8", "learner.name=cutmix"])
+    assert other.reco == defaults
+    for same in ("s4al-plus", "supervised"):
+        assert config.resolve("demo", overrides=[f"learner.name={same}"]).reco.num_queries == 64
+    assert config.set_values(config.resolve("demo"), ["learner.name=s4al"]).reco == defaults
+    file = tmp_path / "mine.toml"
+    file.write_text(config.dump(config.resolve("demo")))
+    assert config.resolve(None, file, ["learner.name=uda"]).reco == defaults
+    file.write_text('[reco]\nnum_queries = 8\n[learner]\nname = "cutmix"\n')  # both meant, in whatever order
+    with pytest.raises(ConfigError, match=r"reco\.num_queries 8"):
+        config.resolve("demo", file)
+
+
+def test_what_is_true_of_a_learner_may_be_said():
+    assert config.resolve(overrides=["learner.name=cps", "reco.weight=0", "reco.num_queries=128"]).reco.weight == 0
+    simple = config.resolve(overrides=["learner.name=cutmix", "learner.teacher=simple", "learner.decay=0.99"])
+    assert simple.learner.teacher == "simple"
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["learner.name=cutmix", "trainer.batch_unlabelled=3"], "must be even, not 3"),
         (["learner.name=cps", "trainer.batch_unlabelled=1"], "must be even, not 1, or learner.mix none"),
         (["learner.name=phtps", "learner.variant=2w-p1"], "learner.teacher=simple"),
+        (["learner.name=cutmix", "learner.teacher=simple", "learner.decay=0.9"], "learner.teacher=mean, or leave out"),
+        (["learner.name=uda", "learner.decay=0.9"], "the learner uda has no setting decay"),
+        (["learner.name=s4al", "reco.num_queries=8"], "reco.num_queries 8 is for; .* s4al-plus or supervised"),
+        (["learner.name=cps", "reco.weight=0.5"], "the learner cps has no regional contrast, which reco.weight 0.5"),
         (["learner.name=s4al", "learner.balance=published"], "not for scenes; set learner.balance=labelled"),
         (["learner.name=deal"], "set model.difficulty_stride=6"),
         (["model.difficulty_stride=6"], "set learner.name=deal, or leave out model.difficulty_stride"),

@@ -4,6 +4,7 @@
 from s4al.config.sections import LEARNERS as LEARNERS
 from s4al.config.sections import METRICS as METRICS
 from s4al.config.sections import NETWORK_METRICS as NETWORK_METRICS
+from s4al.config.sections import RECO_LEARNERS as RECO_LEARNERS
 from s4al.config.sections import STRATEGIES as STRATEGIES
 from s4al.config.sections import AcquisitionConfig as AcquisitionConfig
 from s4al.config.sections import AugmentConfig as AugmentConfig

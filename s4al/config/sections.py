@@ -217,6 +217,9 @@ LEARNERS: dict[LearnerName, dict[str, Any]] = {
 }
 
 
+RECO_LEARNERS: tuple[LearnerName, ...] = ("s4al-plus", "supervised")  # the others have no regional contrast
+
+
 class LearnerConfig(Section):
     """How unlabelled images are learnt from. A learner has the settings that `LEARNERS` lists for it and no others."""
 
@@ -262,6 +265,11 @@ class LearnerConfig(Section):
             if key != "name" and key not in own and getattr(self, key) != field.default:
                 having = ", ".join(name for name, settings in LEARNERS.items() if key in settings)
                 raise ValueError(f"the learner {self.name} has no setting {key}; it is one of {having}")
+        if "teacher" in own and self.teacher == "simple" and self.decay != own["decay"]:
+            raise ValueError(
+                f"learner.decay {self.decay:g} is a mean teacher's, and a simple one is the student itself; set "
+                "learner.teacher=mean, or leave out learner.decay"
+            )
         return self
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from s4al.config.sections import RECO_LEARNERS
 from s4al.config.tree import FREE_ON_RESUME, Config
 from s4al.errors import ConfigError
 from s4al.presets import PRESETS
@@ -86,10 +87,13 @@ def set_values(config: Config, overrides: Iterable[str]) -> Config:
 
 
 def _merge(tree: dict[str, dict[str, Any]], more: Mapping[str, Any]) -> None:
+    learner, before = more.get("learner"), tree.get("learner", {})
+    if isinstance(learner, Mapping) and learner.get("name", "") not in ("", before.get("name")):
+        tree["learner"] = {}  # another learner has other settings
+        if learner["name"] not in RECO_LEARNERS:
+            tree.pop("reco", None)
     for section, values in more.items():
         if isinstance(values, Mapping):
-            if section == "learner" and values.get("name", "") not in ("", tree.get(section, {}).get("name")):
-                tree[section] = {}  # another learner has other settings
             tree.setdefault(section, {}).update(values)
         else:
             tree[section] = values
@@ -157,8 +161,8 @@ def _nearest(name: str, candidates: Iterable[str]) -> str:
 def _line_of(source: str, location: list[str]) -> int:
     """Line of a key in a TOML file, 0 where there is no such file; TOML parsers give no positions after parsing."""
     path = Path(source)
-    if not path.is_file():
-        return 0
+    if not location or not path.is_file():
+        return 0  # no location: what does not fit are two sections
     section, key = location[0], location[1] if len(location) > 1 else None
     current = ""
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):

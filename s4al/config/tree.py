@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import model_validator
 
 from s4al.config.sections import (
+    RECO_LEARNERS,
     AcquisitionConfig,
     AugmentConfig,
     DataConfig,
@@ -57,6 +58,14 @@ class Config(Section):
                 "learner.variant 2w-p1 sends the gradient through both branches, and a mean teacher takes none; "
                 "set learner.teacher=simple"
             )
+        for key, field in ReCoConfig.model_fields.items():
+            value = getattr(self.reco, key)
+            unread = value != field.default and not (key == "weight" and value == 0)
+            if unread and learner.name not in RECO_LEARNERS:
+                raise ValueError(
+                    f"the learner {learner.name} has no regional contrast, which reco.{key} {value:g} is for; leave it "
+                    f"out, or set learner.name to {' or '.join(RECO_LEARNERS)}"
+                )
         if learner.name == "deal" and not self.model.difficulty_stride:
             raise ValueError("the learner deal trains a difficulty branch; set model.difficulty_stride=6")
         if learner.name != "deal" and self.model.difficulty_stride:

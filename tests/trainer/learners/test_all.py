@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from s4al.config import LEARNERS as SETTINGS
+from s4al.config import RECO_LEARNERS
 from s4al.trainer import train_cycle
 from s4al.trainer.checkpoint import load_network
 from s4al.trainer.distributed import launch_fabric
@@ -34,6 +35,7 @@ def fabric():
 
 def test_every_learner_has_settings_and_a_class():
     assert SETTINGS.keys() == LEARNERS.keys()
+    assert set(RECO_LEARNERS) == {name for name, learner in LEARNERS.items() if learner.contrastive}
 
 
 @pytest.mark.parametrize("overrides", VARIANTS, ids=" ".join)

@@ -23,7 +23,7 @@ from s4al.trainer.draw import Key, Slot, Stream, draw_rows
 from s4al.trainer.networks.network import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
-    from s4al.trainer.learners.replay import Replay
+    from s4al.trainer.learners.unlabelled.replay import Replay
 
 
 class Batch(TypedDict):

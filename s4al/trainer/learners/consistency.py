@@ -26,10 +26,10 @@ from s4al.data.images import VOID
 from s4al.trainer.batches import Batch, normalise
 from s4al.trainer.learners.learner import Learner, Losses, Step
 from s4al.trainer.learners.mean_teacher import CUTMIX_AREA
-from s4al.trainer.learners.mixing import box_mask, partner, paste
 from s4al.trainer.learners.phtps import Spline, draw_spline, photometric, seen_pixels, valid_pixels, warp, warp_grid
-from s4al.trainer.learners.teacher import MeanTeacher, frozen_statistics
-from s4al.trainer.learners.views import rgb, standardise
+from s4al.trainer.learners.unlabelled.mixing import box_mask, partner, paste
+from s4al.trainer.learners.unlabelled.teacher import MeanTeacher, frozen_statistics
+from s4al.trainer.learners.unlabelled.views import rgb, standardise
 from s4al.trainer.losses import cross_entropy_map, divergence_map, labelled, mean_where
 from s4al.trainer.targets import Targets
 

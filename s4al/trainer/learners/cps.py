@@ -15,7 +15,7 @@ from s4al.config import TrainerConfig
 from s4al.data.images import IGNORE
 from s4al.trainer.batches import Batch, normalise
 from s4al.trainer.learners.learner import Learner, Losses, Setting, Step
-from s4al.trainer.learners.mixing import box_mask, partner, paste
+from s4al.trainer.learners.unlabelled.mixing import box_mask, partner, paste
 from s4al.trainer.losses import cross_entropy_map, labelled, mean_where
 from s4al.trainer.networks.network import SegmentationNetwork
 

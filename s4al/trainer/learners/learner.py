@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from s4al.config import Config, TrainerConfig
 from s4al.trainer import distributed as dist
 from s4al.trainer.batches import Batch, Key, Stream
-from s4al.trainer.learners.replay import Replay
-from s4al.trainer.learners.teacher import MeanTeacher
+from s4al.trainer.learners.unlabelled.replay import Replay
+from s4al.trainer.learners.unlabelled.teacher import MeanTeacher
 from s4al.trainer.losses import cross_entropy, pixel_count, upsample
 from s4al.trainer.networks.network import SegmentationNetwork
 from s4al.trainer.targets import Targets

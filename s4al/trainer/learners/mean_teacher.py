@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from s4al.data.images import IGNORE
 from s4al.trainer.batches import Batch, normalise
 from s4al.trainer.learners.learner import Learner, Losses, Step
-from s4al.trainer.learners.mixing import box_mask, class_mask, next_image, partner, paste
-from s4al.trainer.learners.pseudo import pseudo_label
-from s4al.trainer.learners.teacher import MeanTeacher
-from s4al.trainer.learners.views import View, flip, jitter, rgb, standardise
+from s4al.trainer.learners.unlabelled.mixing import box_mask, class_mask, next_image, partner, paste
+from s4al.trainer.learners.unlabelled.pseudo import pseudo_label
+from s4al.trainer.learners.unlabelled.teacher import MeanTeacher
+from s4al.trainer.learners.unlabelled.views import View, flip, jitter, rgb, standardise
 from s4al.trainer.losses import cross_entropy_map, mean_where
 
 CUTMIX_AREA = (0.5, 0.5)  # share of the image

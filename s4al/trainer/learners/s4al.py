@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from s4al.data.images import VOID
 from s4al.trainer.batches import Batch
 from s4al.trainer.learners.learner import Learner, Losses, Setting, Step
-from s4al.trainer.learners.mixing import class_mask, mask_of_classes, next_image, paste
-from s4al.trainer.learners.pseudo import confident_share, pseudo_label
-from s4al.trainer.learners.replay import Replay
-from s4al.trainer.learners.teacher import MeanTeacher
-from s4al.trainer.learners.views import View, flip, jitter, rescale, rgb, standardise
+from s4al.trainer.learners.unlabelled.mixing import class_mask, mask_of_classes, next_image, paste
+from s4al.trainer.learners.unlabelled.pseudo import confident_share, pseudo_label
+from s4al.trainer.learners.unlabelled.replay import Replay
+from s4al.trainer.learners.unlabelled.teacher import MeanTeacher
+from s4al.trainer.learners.unlabelled.views import View, flip, jitter, rescale, rgb, standardise
 from s4al.trainer.losses import cross_entropy_map
 
 _COLD_START_WEIGHT = 1.5  # of the labelled loss, while it is alone

@@ -15,8 +15,8 @@ from s4al.trainer.learners.all import LEARNERS
 from s4al.trainer.learners.consistency import PhTPS, annealing_threshold, with_truth
 from s4al.trainer.learners.learner import Setting, Step
 from s4al.trainer.learners.phtps import Spline
-from s4al.trainer.learners.views import rgb as rgb_of
-from s4al.trainer.learners.views import standardise
+from s4al.trainer.learners.unlabelled.views import rgb as rgb_of
+from s4al.trainer.learners.unlabelled.views import standardise
 from tests.tiny import tiny_config
 
 IGNORE, CLASSES = 255, 3

@@ -4,7 +4,7 @@ import torch
 
 from s4al.data.images import IGNORE
 from s4al.trainer.learners.mean_teacher import pixel_weights
-from s4al.trainer.learners.views import View
+from s4al.trainer.learners.unlabelled.views import View
 
 
 def test_weights_by_hand():

@@ -7,9 +7,9 @@ import torch
 from s4al.config import LearnerConfig
 from s4al.trainer.learners import s4al
 from s4al.trainer.learners.mean_teacher import ramp
-from s4al.trainer.learners.pseudo import confident_share, pseudo_label
 from s4al.trainer.learners.s4al import rare_classes, weighted_loss
-from s4al.trainer.learners.views import View
+from s4al.trainer.learners.unlabelled.pseudo import confident_share, pseudo_label
+from s4al.trainer.learners.unlabelled.views import View
 from tests.tiny import tiny_config
 
 IGNORE = 255

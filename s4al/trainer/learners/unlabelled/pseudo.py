@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from s4al.data.images import IGNORE, VOID
-from s4al.trainer.learners.views import View
+from s4al.trainer.learners.unlabelled.views import View
 from s4al.trainer.losses import labelled, upsample
 
 

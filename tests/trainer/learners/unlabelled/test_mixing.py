@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from s4al.trainer.learners.mixing import box_mask, class_mask, mask_of_classes, next_image, partner, paste
+from s4al.trainer.learners.unlabelled.mixing import box_mask, class_mask, mask_of_classes, next_image, partner, paste
 
 IGNORE = 255
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from s4al.trainer.draw import Key, Stream, draw_rows
-from s4al.trainer.learners.replay import Replay
+from s4al.trainer.learners.unlabelled.replay import Replay
 
 PARTS = [[Stream([90, 91], 2)], [Stream(range(30), 4)]]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from s4al.trainer.learners.teacher import MeanTeacher, frozen_statistics
+from s4al.trainer.learners.unlabelled.teacher import MeanTeacher, frozen_statistics
 
 
 def student() -> nn.Module:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from s4al.trainer.batches import normalise
-from s4al.trainer.learners.views import View, flip, jitter, rescale, rgb, standardise
+from s4al.trainer.learners.unlabelled.views import View, flip, jitter, rescale, rgb, standardise
 
 IGNORE = 255
 

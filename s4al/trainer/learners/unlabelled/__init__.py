@@ -1,0 +1,1 @@
+"""What learners make of images without labels: teachers, their pseudo-labels, mixtures, views, replay."""

@@ -89,11 +89,11 @@ def _deal(data: dict[str, Any], query_pixels: int, stride: int, batch: int) -> d
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "demo": {
         "run": {"full_supervision": True, "random_regions": True},
-        "data": {"adapter": "scenes", "height": 96, "width": 128},
+        "data": {"adapter": "scenes", "height": 96, "width": 128, "labelled_fraction": 0.05},
         "model": {"backbone": "efficientnet_lite0", "representation_dim": 64},
         "trainer": {
             "epochs": 10,
-            "last_epochs": 8,
+            "last_epochs": 6,
             "iterations_per_epoch": 20,
             "joint_iterations_per_epoch": 40,  # half as many labelled images a step, twice the steps (author code)
             "batch_unlabelled": 2,
@@ -105,7 +105,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "augment": {"cutout_pixels": 16},
         "reco": {"num_queries": 64, "num_negatives": 64},
-        "acquisition": {"region_height": 8, "region_width": 8},
+        "acquisition": {
+            "region_height": 8,
+            "region_width": 8,
+            "regions_per_image": 16,
+        },  # an eighth of all pixels in all
     },
     "camvid": {"data": {"adapter": "camvid"}},
     "camvid-small": _SMALL,

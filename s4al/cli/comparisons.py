@@ -28,6 +28,8 @@ def full_run(run: Run) -> Run:
         "run.cycles=1",
         "run.random_regions=false",
         "learner.name=supervised",
+        "model.difficulty_stride=0",  # a branch that only DEAL trains
+        "acquisition.metric=entropy",
         "data.labelled_fraction=1.0",
         'data.labelled_list=""',
         f"trainer.epochs={trainer.last_epochs}",

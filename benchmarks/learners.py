@@ -35,6 +35,7 @@ from s4al.watch import Watch
 # preset's SGD end four points lower, and what such a network labels is not worth learning.
 _SETTINGS = (
     "run.full_supervision=false",
+    "run.random_regions=false",
     "scenes.test=100",
     "reco.weight=0",
     "trainer.precision=bf16-mixed",

@@ -25,6 +25,7 @@ def region_scores(
     align_corners: bool = False,
     labelled_NHW: np.ndarray | None = None,
     labelled_pixels: str = "zero",
+    pooling: str = "mean",
     confidence_threshold: float = 0.0,
     out: RegionScores | None = None,
     threads: int | None = None,
@@ -33,7 +34,8 @@ def region_scores(
 
     Upsampling is bilinear, as `torch.nn.functional.interpolate(size=(height, width), mode="bilinear")`. Regions tile
     the image from the top left, row by row; those at the right and bottom edge are smaller where the size does not
-    divide. Region means are within 1e-5 of `s4al.kernels.reference`. The same input gives the same bits whatever
+    divide. Region scores are within 1e-5 of `s4al.kernels.reference`, whatever the pooling: a mean, a maximum and a
+    mean of the largest move by no more than the largest error of a pixel. The same input gives the same bits whatever
     `threads` is.
 
     Parameters
@@ -44,6 +46,10 @@ def region_scores(
     labelled_NHW : uint8 (N, height, width), nonzero where a pixel is already labelled.
     labelled_pixels : "zero", labelled pixels count as pixels with score 0 (the paper's rule), or "exclude", the mean
         is over the other pixels and a region without any scores 0.
+    pooling : how the scores of a region's pixels become its own. "mean" (the paper's rule); "max", the highest; or
+        "top-tenth", the mean of the highest tenth, ceil(n / 10) of the n pixels that count but at least one (OREAL,
+        WACV 2025). Each score is pooled by itself: the highest tenth by entropy need not be that by margin. Pixels that
+        are labelled already count as 0, or not at all, as `labelled_pixels` says.
     confidence_threshold : pixels whose largest probability is less than this get label 255.
     out : arrays to fill and return, see `RegionScores.empty`; new memory costs more than a tenth of the time.
     threads : by default as many as there are cores that this process may use.
@@ -68,6 +74,7 @@ def region_scores(
         align_corners=align_corners,
         labelled_NHW=labelled_NHW,
         labelled_pixels=labelled_pixels,
+        pooling=pooling,
         confidence_threshold=confidence_threshold,
         out=out,
         threads=threads,

@@ -9,12 +9,14 @@ import numpy as np
 IGNORE = 255
 MAX_CLASSES = 255  # class ids are uint8 and 255 means "no label"
 LABELLED_PIXELS = ("zero", "exclude")
+POOLINGS = ("mean", "max", "top-tenth")
 
 
 class RegionScores(NamedTuple):
     """Scores of N images with R regions each (row by row), and what the network says of every pixel.
 
-    The scores are means per pixel over the region's own pixels: float32 (N, R), float64 from the reference.
+    The scores are pooled over the region's own pixels, by default their means: float32 (N, R), float64 from the
+    reference. Of all three the highest is the least certain, whatever the pooling.
     """
 
     entropy_NR: np.ndarray  # nats
@@ -45,6 +47,7 @@ def check_arguments(
     region_width: int,
     labelled_NHW: np.ndarray | None,
     labelled_pixels: str,
+    pooling: str,
     confidence_threshold: float,
     out: RegionScores | None,
 ) -> None:
@@ -60,6 +63,7 @@ def check_arguments(
         region_height=region_height,
         region_width=region_width,
         labelled_pixels=labelled_pixels,
+        pooling=pooling,
         confidence_threshold=confidence_threshold,
     )
     if not logits_NCHW.flags.c_contiguous:
@@ -85,6 +89,7 @@ def check_settings(
     region_height: int,
     region_width: int,
     labelled_pixels: str,
+    pooling: str,
     confidence_threshold: float,
 ) -> None:
     """Raise ValueError for what no kernel can do, whatever the arrays hold."""
@@ -99,6 +104,8 @@ def check_settings(
         raise ValueError(f"a region must be at least 1x1, got {region_height}x{region_width}")
     if labelled_pixels not in LABELLED_PIXELS:
         raise ValueError(f"labelled_pixels must be one of {LABELLED_PIXELS}, got {labelled_pixels!r}")
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling must be one of {POOLINGS}, got {pooling!r}")
     if not 0.0 <= confidence_threshold <= 1.0:
         raise ValueError(f"confidence_threshold must be a probability, got {confidence_threshold}")
 

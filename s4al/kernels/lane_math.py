@@ -51,3 +51,9 @@ def log2(z: Any) -> Any:
 def at_least(floor: Any, v: Any) -> Any:
     """The larger of the two; NaN in v stays NaN."""
     return select(v < floor, floor, v)
+
+
+@njit(inline="always")
+def larger(a: Any, b: Any) -> Any:
+    """The larger of the two; NaN in either stays NaN."""
+    return select(b > a, b, select(b >= b, a, b))

@@ -11,17 +11,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from s4al.kernels.arguments import check_settings
+from s4al.kernels.arguments import POOLINGS, check_settings
 from s4al.kernels.taps import interpolation_taps
 
 SOURCE = Path(__file__).with_name("region_scores.cu")
 THREADS = 96  # regions of 30 to 64 pixels keep 80 to 90 % of the lanes busy; 64 and 128 do no better
+NUM_SCORES = 3
 NUM_SUMS = 4
 WARP = 32
 # A multiprocessor with 100 KB of shared memory runs four blocks of 24 KB. More classes than about a hundred would leave
 # tiles of fewer pixels than threads, which is worse than fewer blocks. 48 KB is what every device gives without asking.
 PREFERRED_SHARED_BYTES = 24 * 1024
 MOST_SHARED_BYTES = 48 * 1024
+MOST_COUNTED = 2**24  # pixels of a region under "top-tenth": the kernel counts them in float32
 MOST_BLOCKS = 65535  # along the second and third axis of a grid
 TAP = np.dtype([("low", np.int32), ("weight", np.float32)])  # struct Tap
 
@@ -33,6 +35,7 @@ class LaunchPlan(NamedTuple):
     grid: tuple[int, int, int]  # regions across, regions down, images
     threads: int
     shared_bytes: int
+    kept_shape: tuple[int, ...]  # of the float32 that the kernel keeps in between, under "top-tenth" only
     row_taps: np.ndarray  # TAP (height,)
     column_taps: np.ndarray  # TAP (width,)
     run_rows: np.ndarray  # int32 (runs + 1,): first row of every run, then height
@@ -61,6 +64,7 @@ def plan_launch(
     region_width: int,
     align_corners: bool = False,
     labelled_pixels: str = "zero",
+    pooling: str = "mean",
     confidence_threshold: float = 0.0,
 ) -> LaunchPlan:
     """Tables and sizes for (N, C, h, w) logits, see `s4al.kernels.region_scores`.
@@ -81,6 +85,7 @@ def plan_launch(
         region_height=region_height,
         region_width=region_width,
         labelled_pixels=labelled_pixels,
+        pooling=pooling,
         confidence_threshold=confidence_threshold,
     )
     grid = (-(-width // region_width), -(-height // region_height), num_images)
@@ -91,16 +96,20 @@ def plan_launch(
             f"an image must have less than 2^31 logits and pixels, got {logits_shape[1:]} and {height}x{width}"
         )
 
+    if pooling == "top-tenth" and min(region_height, height) * min(region_width, width) > MOST_COUNTED:
+        raise ValueError(f'pooling "top-tenth" takes regions of at most {MOST_COUNTED} pixels on a GPU')
+
     rows = _taps(low_height, height, align_corners)
     columns = _taps(low_width, width, align_corners)
     rows_per_thread = _rows_per_thread(height / low_height)
     run_rows, first_run = _runs(rows["low"], region_height, rows_per_thread)
     tile = _choose_tile(rows["low"], columns["low"], run_rows, first_run, region_width, num_classes)
     return LaunchPlan(
-        options=_options(rows_per_thread, dtype),
+        options=_options(rows_per_thread, dtype, pooling),
         grid=grid,
         threads=THREADS,
         shared_bytes=_shared_bytes(tile, num_classes),
+        kept_shape=(NUM_SCORES, num_images, height, width) if pooling == "top-tenth" else (),
         row_taps=rows,
         column_taps=columns,
         run_rows=run_rows,
@@ -135,6 +144,7 @@ def kernel_arguments(
     label: int,
     confidence: int,
     histogram: int,
+    pixels: int,
 ) -> dict[str, np.generic]:
     """The kernel's arguments by parameter name, in order. The pointers are addresses, 0 = null."""
     pointers = {
@@ -148,13 +158,15 @@ def kernel_arguments(
         "label": label,
         "confidence": confidence,
         "histogram": histogram,
+        "pixels": pixels,
     }
     return {name: np.uint64(address) for name, address in pointers.items()} | plan.scalars
 
 
-def _options(rows_per_thread: int, dtype: np.dtype) -> tuple[str, ...]:
+def _options(rows_per_thread: int, dtype: np.dtype, pooling: str) -> tuple[str, ...]:
     half = ("-DHALF_LOGITS",) if dtype == np.float16 else ()
-    return ("-std=c++17", f"-DTHREADS={THREADS}", f"-DROWS={rows_per_thread}", *half)
+    pool = f"-DPOOLING={POOLINGS.index(pooling)}"
+    return ("-std=c++17", f"-DTHREADS={THREADS}", f"-DROWS={rows_per_thread}", pool, *half)
 
 
 def _rows_per_thread(stride: float) -> int:

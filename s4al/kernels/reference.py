@@ -23,6 +23,7 @@ def region_scores(
     align_corners: bool = False,
     labelled_NHW: np.ndarray | None = None,
     labelled_pixels: str = "zero",
+    pooling: str = "mean",
     confidence_threshold: float = 0.0,
 ) -> RegionScores:
     """As `s4al.kernels.region_scores`, with float64 scores."""
@@ -34,6 +35,7 @@ def region_scores(
         region_width=region_width,
         labelled_NHW=labelled_NHW,
         labelled_pixels=labelled_pixels,
+        pooling=pooling,
         confidence_threshold=confidence_threshold,
         out=None,
     )
@@ -48,22 +50,37 @@ def region_scores(
         for y in range(0, height, region_height)
         for x in range(0, width, region_width)
     ]
+    counted = ~labelled if labelled_pixels == "exclude" else np.ones_like(labelled)
 
-    def mean(score_NHW: np.ndarray) -> np.ndarray:
-        total = np.stack([(score_NHW * ~labelled)[cell].sum(axis=(1, 2)) for cell in cells], axis=1)
-        counted = ~labelled if labelled_pixels == "exclude" else np.ones_like(labelled)
-        count = np.stack([counted[cell].sum(axis=(1, 2)) for cell in cells], axis=1)
-        return total / np.maximum(count, 1)
+    def pool(score_NHW: np.ndarray) -> np.ndarray:
+        of_unlabelled = score_NHW * ~labelled  # a product, so that NaN shows
+        pools = [_pool(of_unlabelled[cell], counted[cell].sum(axis=(1, 2)), pooling) for cell in cells]
+        return np.stack(pools, axis=1)
 
     return RegionScores(
-        entropy_NR=mean(entropy),
-        least_confidence_NR=mean(1 - p1),
-        margin_NR=mean(1 - (p1 - p2)),
+        entropy_NR=pool(entropy),
+        least_confidence_NR=pool(1 - p1),
+        margin_NR=pool(1 - (p1 - p2)),
         labelled_NR=np.stack([labelled[cell].mean(axis=(1, 2)) for cell in cells], axis=1),
         # argmax gives the lowest class on ties; the comparison is false for NaN
         label_NHW=np.where(p1 >= confidence_threshold, logits.argmax(axis=1), IGNORE).astype(np.uint8),
         confidence_NHW=np.where(np.isnan(p1), 0, np.floor(255 * np.nan_to_num(p1) + 0.5)).astype(np.uint8),
     )
+
+
+def _pool(score_NHW: np.ndarray, count_N: np.ndarray, pooling: str) -> np.ndarray:
+    """One number an image for the pixels of a cell, of which `count` count: (N, H, W), (N,) -> (N,).
+
+    Those that do not count are 0. No score is less, so they are not among the highest as long as others are left.
+    """
+    score_NP = score_NHW.reshape(len(score_NHW), -1)
+    if pooling == "mean":
+        return score_NP.sum(axis=1) / np.maximum(count_N, 1)
+    if pooling == "max":
+        return score_NP.max(axis=1)
+    tenth_N = np.maximum(-(-count_N // 10), 1)
+    descending_NP = np.sort(score_NP, axis=1)[:, ::-1]  # NaN first
+    return np.array([score_P[:tenth].mean() for score_P, tenth in zip(descending_NP, tenth_N, strict=True)])
 
 
 def upsample(logits_NCHW: np.ndarray, height: int, width: int, align_corners: bool) -> np.ndarray:

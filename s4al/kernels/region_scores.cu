@@ -8,10 +8,11 @@
 // 2. *Score*: a thread takes ROWS output pixels of one column, a run, which lie between the same four low-resolution
 //    pixels. For every class it interpolates along x once for all of them, then has Z = sum 2^v, S = sum v 2^v and the
 //    two largest v of each. Then H = ln2 (log2 Z - S / Z), p1 = 2^v1 / Z, p2 = 2^v2 / Z.
-// 3. *Add up*, in an order that depends on the geometry alone: compensated sums in every thread, then a tree.
+// 3. *Pool*, in an order that depends on the geometry alone. MEAN: compensated sums in every thread, then a tree. MAX:
+//    the larger in place of the sum. TOP_TENTH: see `mean_of_largest`.
 //
 // There are no includes and no libraries: NVRTC compiles this on the user's machine, and the tests run the same text on
-// the CPU (tests/kernels/emulator.cpp). Options: -DTHREADS, -DROWS, and -DHALF_LOGITS for float16.
+// the CPU (tests/kernels/emulator.cpp). Options: -DTHREADS, -DROWS, -DPOOLING, and -DHALF_LOGITS for float16.
 
 #ifdef HALF_LOGITS
 typedef unsigned short Logit;
@@ -34,8 +35,11 @@ struct Sum {
 
 constexpr int WARP = 32;
 constexpr int WARPS = THREADS / WARP;
-constexpr int BLOCKS_PER_SM = 10;  // at least: leaves a thread 64 registers, as many as it needs
-constexpr int NUM_SUMS = 4;  // entropy, least confidence, margin, number of unlabelled pixels
+constexpr int NUM_SCORES = 3;             // entropy, least confidence, margin
+constexpr int NUM_SUMS = NUM_SCORES + 1;  // and the number of unlabelled pixels
+constexpr int MEAN = 0, MAX = 1, TOP_TENTH = 2;
+constexpr int BLOCKS_PER_SM = POOLING == TOP_TENTH ? 9 : 10;  // at least: leaves a thread the 72 or 64 registers it needs
+constexpr int INFINITY_BITS = 0x7f800000;
 constexpr unsigned int ALL_LANES = 0xffffffffu;
 constexpr int IGNORE = 255;
 constexpr float LOG2_E = 1.4426950408889634f;
@@ -77,6 +81,23 @@ __device__ void add(Sum& sum, float value)
     sum.total = total;
 }
 
+// Two scores of the same region as one; NaN in either stays.
+__device__ float join(float a, float b)
+{
+    if (POOLING == MAX)
+        return b > a || b != b ? b : a;
+    return a + b;
+}
+
+// The same with all that a thread has seen so far.
+__device__ void join(Sum& sum, float value)
+{
+    if (POOLING == MEAN)
+        add(sum, value);
+    else
+        sum.total = join(sum.total, value);  // under TOP_TENTH nothing but NaN is looked for
+}
+
 // The value of one class at one pixel. Every place that interpolates must round in the same way.
 __device__ float lerp(float a, float b, float weight) { return fmaf(weight, b - a, a); }
 
@@ -110,6 +131,94 @@ __device__ void stage(
     }
 }
 
+// Where the pixels of this block's region begin in `pixels`: an image's regions one after the other fill its plane.
+__device__ long long region_start(const int* run_rows, const int* first_run, int height, int width, int x_begin)
+{
+    const int y_begin = run_rows[first_run[blockIdx.y]];
+    const int y_end = run_rows[first_run[blockIdx.y + 1]];
+    return (long long)blockIdx.z * height * width + y_begin * width + (y_end - y_begin) * x_begin;
+}
+
+__device__ long long plane_pixels(int height, int width) { return (long long)gridDim.z * height * width; }
+
+// Of all threads of the block, the scores joined and the number added, in the same order every time. The first thread
+// gets them, under TOP_TENTH every thread.
+__device__ void join_block(float* sums, float* warp_sums)
+{
+    const int thread = threadIdx.x;
+#pragma unroll
+    for (int k = 0; k < NUM_SUMS; ++k) {
+        for (int distance = WARP / 2; distance > 0; distance /= 2) {
+            const float other = __shfl_down_sync(ALL_LANES, sums[k], distance);
+            sums[k] = k < NUM_SCORES ? join(sums[k], other) : sums[k] + other;
+        }
+        if (thread % WARP == 0)
+            warp_sums[k * WARPS + thread / WARP] = sums[k];
+    }
+    __syncthreads();  // the sums of the warps and the histogram are complete
+    if (POOLING != TOP_TENTH && thread != 0)
+        return;
+#pragma unroll
+    for (int k = 0; k < NUM_SUMS; ++k) {
+        sums[k] = warp_sums[k * WARPS];
+        for (int warp = 1; warp < WARPS; ++warp) {
+            const float other = warp_sums[k * WARPS + warp];
+            sums[k] = k < NUM_SCORES ? join(sums[k], other) : sums[k] + other;
+        }
+    }
+}
+
+// The mean of each score over its `wanted` largest of `count` pixels, score k of pixel i at pixels[k * plane + i], which
+// this block has stored; `means` holds NaN beforehand where a pixel does. The bound that those largest reach is found by
+// bisection of its bits, in whose order floats from zero on are: exact, whatever the order of the pixels. At any time
+// more than `wanted` pixels are at least `low` (or all are, as at the start), and `above`, not more than are wanted, at
+// least `high`. If those are too few in the end, then because others are equal, to `low`.
+__device__ void mean_of_largest(
+    const float* pixels, long long plane, int count, float wanted, float* warp_sums, float* means)
+{
+    int low[NUM_SCORES] = {0, 0, 0};
+    int high[NUM_SCORES] = {INFINITY_BITS, INFINITY_BITS, INFINITY_BITS};
+    float above[NUM_SCORES] = {0.0f, 0.0f, 0.0f};
+    bool searching = true;
+    while (searching) {  // all threads find the same
+        float found[NUM_SUMS] = {0.0f, 0.0f, 0.0f, 0.0f};
+        for (int i = threadIdx.x; i < count; i += THREADS)
+#pragma unroll
+            for (int k = 0; k < NUM_SCORES; ++k)
+                found[k] += pixels[k * plane + i] >= __int_as_float(low[k] + (high[k] - low[k]) / 2);
+        __syncthreads();  // everyone has read the sums before these
+        join_block(found, warp_sums);
+        searching = false;
+#pragma unroll
+        for (int k = 0; k < NUM_SCORES; ++k) {
+            if (high[k] - low[k] <= 1 || above[k] >= wanted)
+                continue;
+            const int middle = low[k] + (high[k] - low[k]) / 2;
+            if (found[k] > wanted) {
+                low[k] = middle;
+            } else {
+                high[k] = middle;
+                above[k] = found[k];
+            }
+            searching |= high[k] - low[k] > 1 && above[k] < wanted;
+        }
+    }
+
+    Sum sums[NUM_SCORES] = {{0.0f, 0.0f}, {0.0f, 0.0f}, {0.0f, 0.0f}};
+    for (int i = threadIdx.x; i < count; i += THREADS)
+#pragma unroll
+        for (int k = 0; k < NUM_SCORES; ++k) {
+            const float value = pixels[k * plane + i];
+            add(sums[k], value >= __int_as_float(high[k]) ? value : 0.0f);
+        }
+    float totals[NUM_SUMS] = {sums[0].total, sums[1].total, sums[2].total, 0.0f};
+    __syncthreads();  // everyone has read the numbers found
+    join_block(totals, warp_sums);
+#pragma unroll
+    for (int k = 0; k < NUM_SCORES; ++k)
+        means[k] = means[k] * 0.0f + (totals[k] + (wanted - above[k]) * __int_as_float(low[k])) / wanted;
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) region_scores(
     const Logit* __restrict__ logits,            // (N, num_classes, low_height, low_width)
     const unsigned char* __restrict__ labelled,  // (N, height, width), nonzero = already labelled; may be null
@@ -117,10 +226,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) region_scor
     const Tap* __restrict__ column_taps,         // (width,)
     const int* __restrict__ run_rows,            // (runs + 1,): first row of every run, then height
     const int* __restrict__ first_run,           // (regions down + 1,): first run of every row of regions, then runs
-    float* __restrict__ scores,                  // (NUM_SUMS, N, R): the means, and the share of labelled pixels
+    float* __restrict__ scores,                  // (NUM_SUMS, N, R): pooled, and the share of labelled pixels
     unsigned char* __restrict__ label,           // (N, height, width)
     unsigned char* __restrict__ confidence,      // (N, height, width)
     unsigned int* __restrict__ histogram,        // (N, R, num_classes): pixels by class; may be null
+    float* pixels,                               // (NUM_SCORES, N, height * width): of regions in turn; TOP_TENTH only
     int num_classes,
     int low_height,
     int low_width,
@@ -240,42 +350,46 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) region_scor
                     const int counts = labelled == nullptr || labelled[pixel] == 0;
                     unlabelled += counts;
                     // A product and not a branch: NaN must show where it is already labelled, too.
-                    run_entropy += counts * (entropy < 0.0f ? 0.0f : entropy);  // rounding may leave it just below
-                    run_least_confidence += counts * (1.0f - p1);
-                    run_margin += counts * (1.0f - (p1 - p2));
+                    const float scored[NUM_SCORES] = {
+                        counts * (entropy < 0.0f ? 0.0f : entropy),  // rounding may leave it just below
+                        counts * (1.0f - p1),
+                        counts * (1.0f - (p1 - p2))};
+                    run_entropy = join(run_entropy, scored[0]);
+                    run_least_confidence = join(run_least_confidence, scored[1]);
+                    run_margin = join(run_margin, scored[2]);
+                    if (POOLING == TOP_TENTH)  // to where the others of the region are, one after the other
+#pragma unroll
+                        for (int k = 0; k < NUM_SCORES; ++k)
+                            pixels[k * plane_pixels(height, width) + region_start(run_rows, first_run, height, width, x_begin)
+                                + (y + p - run_rows[run_begin]) * (x_end - x_begin) + x - x_begin] = scored[k];
                     // Both comparisons are false for NaN.
                     label[pixel] = p1 >= confidence_threshold ? best_class[p] : IGNORE;
                     confidence[pixel] = p1 > 0.0f ? int(fmaf(p1, 255.0f, 0.5f)) : 0;
                     if (histogram != nullptr && p1 > 0.0f)
                         atomicAdd(&class_counts[best_class[p]], 1u);
                 }
-                add(entropy_sum, run_entropy);
-                add(least_confidence_sum, run_least_confidence);
-                add(margin_sum, run_margin);
+                join(entropy_sum, run_entropy);
+                join(least_confidence_sum, run_least_confidence);
+                join(margin_sum, run_margin);
             }
         }
     }
 
     float sums[NUM_SUMS] = {entropy_sum.total, least_confidence_sum.total, margin_sum.total, float(unlabelled)};
-#pragma unroll
-    for (int k = 0; k < NUM_SUMS; ++k) {
-        for (int distance = WARP / 2; distance > 0; distance /= 2)
-            sums[k] += __shfl_down_sync(ALL_LANES, sums[k], distance);
-        if (thread % WARP == 0)
-            warp_sums[k * WARPS + thread / WARP] = sums[k];
+    join_block(sums, warp_sums);
+    const int region_height = run_rows[run_end] - run_rows[run_begin];
+    const float area = float(region_height) * float(x_end - x_begin);
+    const float counted = exclude_labelled ? fmaxf(sums[3], 1.0f) : area;
+    if (POOLING == TOP_TENTH) {
+        const float wanted = float((int(counted) + 9) / 10);
+        mean_of_largest(
+            pixels + region_start(run_rows, first_run, height, width, x_begin), plane_pixels(height, width),
+            region_height * (x_end - x_begin), wanted, warp_sums, sums);
     }
-    __syncthreads();  // the sums of the warps and the histogram are complete
-
     if (thread == 0) {
-        const int region_height = run_rows[run_end] - run_rows[run_begin];
-        const float area = float(region_height) * float(x_end - x_begin);
-        for (int warp = 1; warp < WARPS; ++warp)
-            for (int k = 0; k < NUM_SUMS; ++k)
-                sums[k] += warp_sums[k * WARPS + warp];
-        const float counted = exclude_labelled ? fmaxf(sums[3], 1.0f) : area;
         const long long num_regions = (long long)gridDim.x * gridDim.y * gridDim.z;
-        for (int k = 0; k < 3; ++k)
-            scores[k * num_regions + region] = sums[k] / counted;
+        for (int k = 0; k < NUM_SCORES; ++k)
+            scores[k * num_regions + region] = POOLING == MEAN ? sums[k] / counted : sums[k];
         scores[3 * num_regions + region] = (area - sums[3]) / area;
     }
     if (histogram != nullptr)

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from s4al.kernels.arguments import RegionScores, check_arguments
-from s4al.kernels.region_scores_numba import LANES, NUM_SUMS, Taps, score_chunks
+from s4al.kernels.region_scores_numba import LANES, MAX, NUM_SCORES, NUM_SUMS, TOP_TENTH, Taps, score_chunks
 from s4al.kernels.taps import interpolation_taps
 
+_POOLINGS = {"mean": None, "max": MAX, "top-tenth": TOP_TENTH}
 MAX_CHUNK_ROWS = 64  # bounds the float32 sums; and one big region is still work for several threads
 BLOCK_BYTES = 256 * 1024  # the two stretched rows of a thread stay in its second-level cache
 
@@ -43,6 +44,7 @@ def region_scores(
     align_corners: bool = False,
     labelled_NHW: np.ndarray | None = None,
     labelled_pixels: str = "zero",
+    pooling: str = "mean",
     confidence_threshold: float = 0.0,
     out: RegionScores | None = None,
     threads: int | None = None,
@@ -56,13 +58,17 @@ def region_scores(
         region_width=region_width,
         labelled_NHW=labelled_NHW,
         labelled_pixels=labelled_pixels,
+        pooling=pooling,
         confidence_threshold=confidence_threshold,
         out=out,
     )
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
     num_images, num_classes, low_height, low_width = logits_NCHW.shape
-    plan = _plan(num_classes, low_height, low_width, height, width, region_height, region_width, align_corners)
+    whole_cells = pooling == "top-tenth"
+    plan = _plan(
+        num_classes, low_height, low_width, height, width, region_height, region_width, align_corners, whole_cells
+    )
     if out is None:
         out = RegionScores.empty(num_images, plan.area_R.size, height, width)
     num_chunks, cell_columns = plan.chunk_bounds.size - 1, -(-width // region_width)
@@ -77,16 +83,23 @@ def region_scores(
         plan.chunk_bounds,
         plan.block,
         region_width,
+        _POOLINGS[pooling],
+        labelled_pixels == "exclude",
         np.float32(confidence_threshold),
         sums_NKR4,
         out.label_NHW,
         out.confidence_NHW,
     )
     sums_NR4 = np.add.reduceat(sums_NKR4, plan.first_chunk, axis=1).reshape(num_images, -1, NUM_SUMS)
-    unlabelled_NR = sums_NR4[..., 3]
-    count_NR = np.maximum(unlabelled_NR, 1) if labelled_pixels == "exclude" else plan.area_R
-    for scores_NR, sums_NR in zip(out[:3], np.moveaxis(sums_NR4, -1, 0), strict=False):
-        np.divide(sums_NR, count_NR, out=scores_NR, casting="same_kind")
+    unlabelled_NR = sums_NR4[..., NUM_SCORES]
+    if pooling == "mean":
+        count_NR = np.maximum(unlabelled_NR, 1) if labelled_pixels == "exclude" else plan.area_R
+        for scores_NR, sums_NR in zip(out[:NUM_SCORES], np.moveaxis(sums_NR4, -1, 0), strict=False):
+            np.divide(sums_NR, count_NR, out=scores_NR, casting="same_kind")
+    else:  # pooled within the chunks already, of which a region has one under "top-tenth"
+        pooled_NKR4 = np.maximum.reduceat(sums_NKR4, plan.first_chunk, axis=1)
+        for score, scores_NR in enumerate(out[:NUM_SCORES]):
+            scores_NR[:] = pooled_NKR4[..., score].reshape(num_images, -1)
     np.subtract(1, unlabelled_NR / plan.area_R, out=out.labelled_NR, casting="same_kind")
     return out
 
@@ -132,11 +145,12 @@ def _plan(
     region_height: int,
     region_width: int,
     align_corners: bool,
+    whole_cells: bool,
 ) -> Plan:
     bounds, first_chunk = [0], []
     for y in range(0, height, region_height):
         end = min(y + region_height, height)
-        pieces = -(-(end - y) // MAX_CHUNK_ROWS)
+        pieces = 1 if whole_cells else -(-(end - y) // MAX_CHUNK_ROWS)
         first_chunk.append(len(bounds) - 1)
         bounds += [y + (end - y) * (piece + 1) // pieces for piece in range(pieces)]
     cell_heights = np.minimum(region_height, height - np.arange(0, height, region_height))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from s4al.kernels.arguments import RegionScores, check_arguments, check_array, num_regions
-from s4al.kernels.launch_plan import NUM_SUMS, SOURCE, kernel_arguments, plan_launch
+from s4al.kernels.launch_plan import NUM_SCORES, NUM_SUMS, SOURCE, kernel_arguments, plan_launch
 
 if TYPE_CHECKING:
     import cupy
@@ -72,6 +72,7 @@ class RegionScoresKernel:
         region_width: int,
         align_corners: bool = False,
         labelled_pixels: str = "zero",
+        pooling: str = "mean",
         confidence_threshold: float = 0.0,
         histogram: bool = False,
     ) -> None:
@@ -84,6 +85,7 @@ class RegionScoresKernel:
             region_width=region_width,
             align_corners=align_corners,
             labelled_pixels=labelled_pixels,
+            pooling=pooling,
             confidence_threshold=confidence_threshold,
         )
         import cupy
@@ -102,6 +104,7 @@ class RegionScoresKernel:
             "run_rows": plan.run_rows,
             "first_run": plan.first_run,
         }
+        self._kept = cupy.empty(plan.kept_shape, np.float32) if plan.kept_shape else None
         self._tables = {name: cupy.asarray(table) for name, table in tables.items()}
         cupy.cuda.get_current_stream().synchronize()  # the tables are there, whichever stream launches first
 
@@ -134,6 +137,7 @@ class RegionScoresKernel:
             label=_address(out.label_NHW),
             confidence=_address(out.confidence_NHW),
             histogram=_address(out.histogram_NRC),
+            pixels=_address(self._kept),
         )
         with stream:
             self._function(
@@ -169,6 +173,7 @@ def region_scores_gpu(
     align_corners: bool = False,
     labelled_NHW: np.ndarray | None = None,
     labelled_pixels: str = "zero",
+    pooling: str = "mean",
     confidence_threshold: float = 0.0,
     out: RegionScores | None = None,
     histogram_NRC: np.ndarray | None = None,
@@ -185,6 +190,7 @@ def region_scores_gpu(
         region_width=region_width,
         labelled_NHW=labelled_NHW,
         labelled_pixels=labelled_pixels,
+        pooling=pooling,
         confidence_threshold=confidence_threshold,
         out=out,
     )
@@ -201,6 +207,7 @@ def region_scores_gpu(
         region_width=region_width,
         align_corners=align_corners,
         labelled_pixels=labelled_pixels,
+        pooling=pooling,
         confidence_threshold=confidence_threshold,
         histogram=histogram_NRC is not None,
     )
@@ -243,12 +250,14 @@ def kernel_work(
     region_height: int,
     region_width: int,
     labelled: bool = False,
+    pooling: str = "mean",
     histogram: bool = False,
 ) -> KernelWork:
     """Bytes, operations and exponentials of one launch: the least that any schedule needs.
 
     Rows that share a low-resolution row would also share the interpolation along x, which runs of four rows do only
-    nearly; neighbouring regions read the pixels between them twice, out of the cache.
+    nearly; neighbouring regions read the pixels between them twice, out of the cache. For "top-tenth", a comparison and
+    an addition for each score: who knew the bound would need no more, and would keep no pixels.
     """
     num_images, num_classes, low_height, _ = logits_shape
     pixels = num_images * height * width
@@ -256,10 +265,11 @@ def kernel_work(
     logits = math.prod(logits_shape)
     outputs = 2 * pixels + 4 * NUM_SUMS * regions + (4 * num_classes * regions if histogram else 0)
     runs = num_images * low_height * width
+    further = 2 * NUM_SCORES if pooling == "top-tenth" else 0
     return KernelWork(
         bytes=logits * np.dtype(dtype).itemsize + outputs + (pixels if labelled else 0),
         operations=(
-            (_OPERATIONS_PER_PIXEL_CLASS * num_classes + _OPERATIONS_PER_PIXEL) * pixels
+            (_OPERATIONS_PER_PIXEL_CLASS * num_classes + _OPERATIONS_PER_PIXEL + further) * pixels
             + _OPERATIONS_PER_RUN_CLASS * num_classes * runs
         ),
         exponentials=(num_classes + 2) * pixels,

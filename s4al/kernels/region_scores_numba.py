@@ -8,7 +8,9 @@ For one image and some rows of one row of regions:
 2. *Stretch* that row to full width. It serves all the output rows above and below it, and stays in the cache.
 3. *Score* every output row between two stretched rows, sixteen pixels at a time with all running values in registers:
    Z = sum 2^v, S = sum v 2^v, the two largest v. Then H = ln2 (log2 Z - S / Z), p1 = 2^v1 / Z, p2 = 2^v2 / Z.
-4. Add up columns in float32 (few rows, see MAX_CHUNK_ROWS), then columns into cells in float64, in a fixed order.
+4. Pool. Means: add up columns in float32 (few rows, see MAX_CHUNK_ROWS), then columns into cells in float64, in a fixed
+   order. Maxima: likewise. Mean of the top tenth: keep the scores of a row of cells, and for each cell look for the
+   bound that a tenth of them reaches, by bisection of its bits: exact, and the same whatever the order of the pixels.
 
 In the sums v is at least LOWEST, so that 2^v does not vanish and Z > 0. Where all classes of a pixel are below that,
 which takes four neighbours whose logits disagree by more than 220, it counts as uniform; its label is still right.
@@ -25,13 +27,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from s4al.kernels.lane_math import LOWEST, at_least, exp2, log2
+from s4al.kernels.lane_math import LOWEST, at_least, exp2, larger, log2
 from s4al.kernels.lanes import claim, copy, fma, load4, load16, repeat4, select, splat, store, to_int, widen
 
 F32 = np.float32
 I32 = np.int32
 LANES = 16
-NUM_SUMS = 4  # entropy, least confidence, margin, number of unlabelled pixels
+NUM_SCORES = 3  # entropy, least confidence, margin
+NUM_SUMS = NUM_SCORES + 1  # and the number of unlabelled pixels
+# How scores are pooled where not by their mean, which is None: Numba leaves the branches of a None out as it compiles,
+# so that the innermost loop of the mean knows nothing of the others.
+MAX, TOP_TENTH = 1, 2
 
 
 class Taps(NamedTuple):
@@ -53,8 +59,12 @@ class Scratch(NamedTuple):
     bottom: np.ndarray
     pitch: int
     unlabelled: np.ndarray  # float32 (pitch,), 1 where a pixel counts
-    sums: np.ndarray  # float32, NUM_SUMS sums per column of the whole width, sum s begins at s * sums_pitch
+    sums: np.ndarray  # float32, NUM_SUMS sums per column of the whole width, sum s begins at s * sums_pitch; of the
+    # scores maxima under MAX, nothing under TOP_TENTH
     sums_pitch: int
+    kept: np.ndarray  # float32, under TOP_TENTH: all scores, score s of row y at s * kept_pitch + y * sums_pitch
+    kept_pitch: int
+    cell: np.ndarray  # float32, one score of the pixels of a cell
     label: np.ndarray  # uint8 (pitch,)
     confidence: np.ndarray
 
@@ -63,6 +73,7 @@ LOG2_E = F32(1 / math.log(2))
 LN2 = F32(math.log(2))
 NEGATIVE_INFINITY = F32(-math.inf)
 ZERO, HALF, ONE = F32(0), F32(0.5), F32(1)
+INFINITY_BITS = I32(0x7F800000)
 
 
 @njit
@@ -106,10 +117,13 @@ def _stretch(columns: Taps, num_classes: int, x0: int, x1: int, scratch: Scratch
 
 @njit
 def _score_row(
-    top: np.ndarray, bottom: np.ndarray, weight: Any, num_classes: int, x0: int, x1: int, threshold: Any,
-    scratch: Scratch,
+    top: np.ndarray, bottom: np.ndarray, weight: Any, num_classes: int, row: int, x0: int, x1: int, pooling: int | None,
+    threshold: Any, scratch: Scratch,
 ) -> None:  # fmt: skip
-    """Score the pixels x0..x1 of a row between two stretched rows: add to scratch.sums, fill label and confidence."""
+    """Score the pixels x0..x1 of a row between two stretched rows: add to scratch.sums, fill label and confidence.
+
+    `row` counts from the first row of the chunk.
+    """
     sums, pitch = scratch.sums, scratch.sums_pitch
     for x in range(0, x1 - x0, LANES):
         z = splat(ZERO)
@@ -137,9 +151,19 @@ def _score_row(
 
         counts = load16(scratch.unlabelled, x)
         i = x0 + x
-        store(sums, i, fma(counts, entropy, load16(sums, i)))
-        store(sums, i + pitch, fma(counts, ONE - p1, load16(sums, i + pitch)))
-        store(sums, i + 2 * pitch, fma(counts, ONE - (p1 - p2), load16(sums, i + 2 * pitch)))
+        if pooling is None:
+            store(sums, i, fma(counts, entropy, load16(sums, i)))
+            store(sums, i + pitch, fma(counts, ONE - p1, load16(sums, i + pitch)))
+            store(sums, i + 2 * pitch, fma(counts, ONE - (p1 - p2), load16(sums, i + 2 * pitch)))
+        elif pooling == MAX:
+            store(sums, i, larger(load16(sums, i), counts * entropy))
+            store(sums, i + pitch, larger(load16(sums, i + pitch), counts * (ONE - p1)))
+            store(sums, i + 2 * pitch, larger(load16(sums, i + 2 * pitch), counts * (ONE - (p1 - p2))))
+        else:
+            at = row * pitch + i
+            store(scratch.kept, at, counts * entropy)
+            store(scratch.kept, at + scratch.kept_pitch, counts * (ONE - p1))
+            store(scratch.kept, at + 2 * scratch.kept_pitch, counts * (ONE - (p1 - p2)))
         store(sums, i + 3 * pitch, counts + load16(sums, i + 3 * pitch))
         # Both comparisons are false for NaN.
         store(scratch.label, x, select(p1 >= threshold, best_class, splat(I32(255))))
@@ -149,7 +173,7 @@ def _score_row(
 @njit
 def _score_chunk(
     logits_CHW: np.ndarray, labelled_HW: np.ndarray, rows: Taps, columns: Taps, y0: Any, y1: Any, block: int,
-    threshold: Any, scratch: Scratch, label_HW: np.ndarray, confidence_HW: np.ndarray,
+    pooling: int | None, threshold: Any, scratch: Scratch, label_HW: np.ndarray, confidence_HW: np.ndarray,
 ) -> None:  # fmt: skip
     """Score the rows y0..y1, one block of columns after the other, and leave every column's sums in scratch.sums."""
     num_classes, low_height, _ = logits_CHW.shape
@@ -171,7 +195,7 @@ def _score_chunk(
                     labelled = labelled_HW[y, x0:x1]
                     for i in range(x1 - x0):
                         scratch.unlabelled[i] = ZERO if labelled[i] else ONE
-                _score_row(top, bottom, rows.weight[y], num_classes, x0, x1, threshold, scratch)
+                _score_row(top, bottom, rows.weight[y], num_classes, y - y0, x0, x1, pooling, threshold, scratch)
                 copy(scratch.label, label_HW[y], x0, x1 - x0)
                 copy(scratch.confidence, confidence_HW[y], x0, x1 - x0)
 
@@ -191,7 +215,70 @@ def _sum_cells(scratch: Scratch, width: int, cell_width: int, cell_sums_R4: np.n
 
 
 @njit
-def _make_scratch(num_classes: int, low_width: int, width: int, block: int) -> Scratch:
+def _largest_of_cells(scratch: Scratch, width: int, cell_width: int, cell_sums_R4: np.ndarray) -> None:
+    """Make the sums of the scores that _sum_cells left the largest of each cell; NaN stays."""
+    for cell in range(cell_sums_R4.shape[0]):
+        for score in range(NUM_SCORES):
+            largest = 0.0
+            for x in range(cell * cell_width, min((cell + 1) * cell_width, width)):
+                value = scratch.sums[score * scratch.sums_pitch + x]
+                if value > largest or math.isnan(value):  # once NaN, no value is more
+                    largest = value
+            cell_sums_R4[cell, score] = largest
+
+
+@njit
+def _top_tenth_of_cells(
+    scratch: Scratch, height: Any, width: int, cell_width: int, exclude_labelled: bool, cell_sums_R4: np.ndarray
+) -> None:
+    """Make the sums of the scores the means of the highest tenth of each cell, of the pixels that count; NaN stays."""
+    for cell in range(cell_sums_R4.shape[0]):
+        x0, x1 = cell * cell_width, min((cell + 1) * cell_width, width)
+        area = height * (x1 - x0)
+        counted = int(cell_sums_R4[cell, NUM_SCORES]) if exclude_labelled else area
+        for score in range(NUM_SCORES):
+            at, poison = 0, ZERO
+            for y in range(height):
+                row = score * scratch.kept_pitch + y * scratch.sums_pitch
+                for x in range(row + x0, row + x1):
+                    scratch.cell[at] = scratch.kept[x]
+                    poison += scratch.kept[x] * ZERO
+                    at += 1
+            cell_sums_R4[cell, score] = poison + _mean_of_largest(scratch.cell[:area], max((counted + 9) // 10, 1))
+
+
+@njit
+def _mean_of_largest(values: np.ndarray, wanted: int) -> float:
+    """The mean of the `wanted` largest of some float32, what is below zero taken for zero; undefined where one is NaN.
+
+    Floats from zero on are in the order of their bits. At any time more than `wanted` values are at least `low` (or
+    all are, as at the start), and `above`, not more than are wanted, at least `high`. If those are too few in the end,
+    then because others are equal, to `low`.
+    """
+    bits = np.empty(1, np.int32)
+    bound = bits.view(np.float32)
+    low, high, above = I32(0), INFINITY_BITS, 0
+    while high - low > 1 and above < wanted:
+        bits[0] = low + (high - low) // 2
+        middle, found = bound[0], I32(0)
+        for i in range(values.size):
+            found += I32(values[i] >= middle)
+        if found > wanted:
+            low = bits[0]
+        else:
+            high, above = bits[0], found
+    bits[0] = high
+    middle, total = bound[0], 0.0
+    for i in range(values.size):
+        total += values[i] if values[i] >= middle else ZERO
+    bits[0] = low
+    return (total + (wanted - above) * bound[0]) / wanted
+
+
+@njit
+def _make_scratch(
+    num_classes: int, low_width: int, width: int, block: int, kept_rows: int, cell_pixels: int
+) -> Scratch:
     low_pitch = min(block, low_width) + 2
     # An odd number of cache lines, or the classes of a column would fall into few sets of the cache. It leaves room for
     # stores that run over.
@@ -208,6 +295,9 @@ def _make_scratch(num_classes: int, low_width: int, width: int, block: int) -> S
         unlabelled=np.ones(pitch, np.float32),
         sums=np.empty(NUM_SUMS * sums_pitch, np.float32),
         sums_pitch=sums_pitch,
+        kept=np.empty(NUM_SCORES * kept_rows * sums_pitch, np.float32),
+        kept_pitch=kept_rows * sums_pitch,
+        cell=np.empty(cell_pixels, np.float32),
         label=np.empty(pitch, np.uint8),
         confidence=np.empty(pitch, np.uint8),
     )
@@ -215,7 +305,7 @@ def _make_scratch(num_classes: int, low_width: int, width: int, block: int) -> S
 
 def _score_chunks(
     counter: np.ndarray, logits_NCHW: np.ndarray, labelled_NHW: np.ndarray, rows: Taps, columns: Taps,
-    chunk_bounds: np.ndarray, block: int, cell_width: int, threshold: Any,
+    chunk_bounds: np.ndarray, block: int, cell_width: int, pooling: int | None, exclude_labelled: bool, threshold: Any,
     sums_NKR4: np.ndarray, label_NHW: np.ndarray, confidence_NHW: np.ndarray,
 ) -> None:  # fmt: skip
     """Score chunks of rows until none is left. Every thread runs this; `counter` deals out the chunks.
@@ -226,23 +316,35 @@ def _score_chunks(
         it does not matter who takes which.
     logits_NCHW : float32, or the bits of float16 as uint16.
     labelled_NHW : uint8, nonzero = already labelled; (N, 0, 0) where nothing is.
-    chunk_bounds : int64 (K + 1,), output rows.
+    chunk_bounds : int64 (K + 1,), output rows. Under TOP_TENTH a chunk is a whole row of cells.
     block : columns that are processed together, a multiple of LANES.
-    sums_NKR4 : float64 output: for every chunk and every column of cells, the NUM_SUMS sums.
+    pooling : None for means, MAX or TOP_TENTH.
+    sums_NKR4 : float64 output: for every chunk and every column of cells, the NUM_SUMS sums; under MAX and TOP_TENTH
+        those of the scores are pooled already.
     label_NHW, confidence_NHW : uint8 output.
     """
     num_images, num_classes, _, low_width = logits_NCHW.shape
     num_chunks = chunk_bounds.size - 1
     width = columns.lower.size
-    scratch = _make_scratch(num_classes, low_width, width, block)
+    kept_rows = 0
+    if pooling is not None and pooling == TOP_TENTH:
+        kept_rows = np.diff(chunk_bounds).max()
+    scratch = _make_scratch(num_classes, low_width, width, block, kept_rows, kept_rows * min(cell_width, width))
     task = claim(counter)
     while task < num_images * num_chunks:
         n, k = task // num_chunks, task % num_chunks
+        y0, y1 = chunk_bounds[k], chunk_bounds[k + 1]
         _score_chunk(
-            logits_NCHW[n], labelled_NHW[n], rows, columns, chunk_bounds[k], chunk_bounds[k + 1], block,
-            threshold, scratch, label_NHW[n], confidence_NHW[n],
+            logits_NCHW[n], labelled_NHW[n], rows, columns, y0, y1, block, pooling, threshold, scratch,
+            label_NHW[n], confidence_NHW[n],
         )  # fmt: skip
         _sum_cells(scratch, width, cell_width, sums_NKR4[n, k])
+        if pooling is None:
+            pass
+        elif pooling == MAX:
+            _largest_of_cells(scratch, width, cell_width, sums_NKR4[n, k])
+        else:
+            _top_tenth_of_cells(scratch, y1 - y0, width, cell_width, exclude_labelled, sums_NKR4[n, k])
         task = claim(counter)
 
 

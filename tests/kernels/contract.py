@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from s4al.kernels import RegionScores, reference
+from s4al.kernels.arguments import POOLINGS
 from tests.kernels.cases import CASES, Case, assert_agree, make
 
 Score = Callable[..., RegionScores]  # with the parameters of s4al.kernels.region_scores
@@ -18,9 +19,11 @@ Score = Callable[..., RegionScores]  # with the parameters of s4al.kernels.regio
 class Contract:
     """Subclasses, or their modules, have a fixture `score`."""
 
+    @pytest.mark.parametrize("pooling", POOLINGS)
     @pytest.mark.parametrize("name", CASES)
-    def test_agrees_with_the_reference(self, score: Score, name: str) -> None:
+    def test_agrees_with_the_reference(self, score: Score, name: str, pooling: str) -> None:
         logits, arguments = make(CASES[name])
+        arguments["pooling"] = pooling
         assert_agree(score(logits, **arguments), logits, arguments)
 
     def test_ties_go_to_the_lowest_class(self, score: Score) -> None:
@@ -41,12 +44,14 @@ class Contract:
     @pytest.mark.parametrize("dtype", [np.float32, np.float16])
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
     @pytest.mark.parametrize("at", [(0, 0), (5, 7), (11, 15)])
+    @pytest.mark.parametrize("pooling", POOLINGS)
     def test_bad_logits_spoil_exactly_what_they_touch(
-        self, score: Score, value: float, at: tuple[int, int], dtype: type, align_corners: bool
+        self, score: Score, value: float, at: tuple[int, int], dtype: type, align_corners: bool, pooling: str
     ) -> None:
         # With aligned corners 45 x 61 has every fourth pixel exactly on a low-resolution one.
         size = (45, 61) if align_corners else (48, 64)
         logits, arguments = make(Case((2, 11, 12, 16), size, (10, 10), align_corners, dtype, labelled="zero"))
+        arguments["pooling"] = pooling
         clean = score(logits, **arguments)
         logits[1, 4, at[0], at[1]] = value
         got, expected = score(logits, **arguments), reference.region_scores(logits, **arguments)
@@ -60,10 +65,11 @@ class Contract:
         np.testing.assert_array_equal(got.label_NHW[kept], clean.label_NHW[kept])
         np.testing.assert_array_equal(got.confidence_NHW, np.where(kept, clean.confidence_NHW, 0))
 
-    def test_bad_logits_show_where_all_is_labelled(self, score: Score) -> None:
+    @pytest.mark.parametrize("pooling", POOLINGS)
+    def test_bad_logits_show_where_all_is_labelled(self, score: Score, pooling: str) -> None:
         logits, labelled = np.full((1, 3, 2, 2), np.nan, np.float32), np.ones((1, 8, 8), np.uint8)
         for rule in ("zero", "exclude"):
-            rules = {"labelled_NHW": labelled, "labelled_pixels": rule}
+            rules = {"labelled_NHW": labelled, "labelled_pixels": rule, "pooling": pooling}
             got = score(logits, height=8, width=8, region_height=8, region_width=8, **rules)
             assert np.isnan(got[:3]).all()
             assert got.labelled_NR == 1
@@ -83,6 +89,25 @@ class Contract:
         assert not got.margin_NR.any()
         assert (got.label_NHW == 7).all()
         assert (got.confidence_NHW == 255).all()
+
+    def test_of_equal_pixels_every_pooling_is_the_same(self, score: Score) -> None:
+        shape = {"height": 31, "width": 50, "region_height": 31, "region_width": 31}
+        for pooling in POOLINGS:
+            got = score(np.zeros((1, 4, 5, 7), np.float32), **shape, pooling=pooling)
+            np.testing.assert_allclose(got.entropy_NR, np.log(4), rtol=1e-6)
+            np.testing.assert_allclose(got.least_confidence_NR, 3 / 4, rtol=1e-6)
+            np.testing.assert_allclose(got.margin_NR, 1, rtol=1e-6)
+
+    def test_a_few_uncertain_pixels_are_not_hidden_by_certain_ones(self, score: Score) -> None:
+        """Eleven of a hundred pixels are undecided between two classes, the others are certain."""
+        logits = np.full((1, 2, 10, 10), 50, np.float32)
+        logits[0, 1] = np.where(np.arange(100).reshape(10, 10) % 9 == 3, 50, -50)
+        expected = {"mean": 0.055, "max": 0.5, "top-tenth": 0.5}
+        for pooling, value in expected.items():
+            shape = {"height": 10, "width": 10, "region_height": 10, "region_width": 10, "pooling": pooling}
+            np.testing.assert_allclose(score(logits, **shape).least_confidence_NR, value, rtol=1e-6)
+        logits[0, 1, :9] = -50  # one is left, or a tenth of a tenth
+        np.testing.assert_allclose(score(logits, **shape).least_confidence_NR, 0.05, rtol=1e-6)
 
     def test_entropy_is_never_negative(self, score: Score) -> None:
         """Between neighbours that disagree all shifted logits are far from zero, and rounding is coarse."""
@@ -115,15 +140,17 @@ class KernelContract(Contract):
         align_corners=st.booleans(),
         dtype=st.sampled_from([np.float32, np.float16]),
         labelled=st.sampled_from(["", "zero", "exclude"]),
+        pooling=st.sampled_from(POOLINGS),
         spread=st.sampled_from([0.0, 0.1, 3.0, 20.0]),
         seed=st.integers(0, 1000),
     )
     def test_agrees_with_the_reference_on_any_geometry(
-        self, score: Score, low, more, region, images, classes, align_corners, dtype, labelled, spread, seed
+        self, score: Score, low, more, region, images, classes, align_corners, dtype, labelled, pooling, spread, seed
     ) -> None:
         size = (low[0] + more[0], low[1] + more[1])
         case = Case((images, classes, *low), size, region, align_corners, dtype, spread, labelled)
         logits, arguments = make(case, seed)
+        arguments["pooling"] = pooling
         assert_agree(score(logits, **arguments), logits, arguments)
 
     @pytest.mark.parametrize("name", ["camvid stride 4, exact cells", "150 classes", "stride 1"])
@@ -152,8 +179,10 @@ class KernelContract(Contract):
         np.testing.assert_allclose(got.entropy_NR, np.log(3), rtol=3e-7)
         np.testing.assert_allclose(got.least_confidence_NR, 2 / 3, rtol=3e-7)
 
-    def test_same_bits_every_time(self, score: Score) -> None:
+    @pytest.mark.parametrize("pooling", POOLINGS)
+    def test_same_bits_every_time(self, score: Score, pooling: str) -> None:
         logits, arguments = make(CASES["150 classes"])
+        arguments["pooling"] = pooling
         assert_same_bits(score(logits, **arguments), score(logits, **arguments))
 
 

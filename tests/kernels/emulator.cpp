@@ -75,6 +75,13 @@ static unsigned int atomicAdd(unsigned int* address, unsigned int value)
     return before;
 }
 
+static float __int_as_float(int bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
 static float power_of_two(float v) { return v < -126.0f ? 0.0f : exp2f(v); }
 static float logarithm(float z) { return log2f(z); }
 static float widen(unsigned short bits)

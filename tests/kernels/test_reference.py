@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -101,6 +102,41 @@ def test_ragged_regions_and_labelled_pixels(
     )
     np.testing.assert_allclose(scores.least_confidence_NR[0], expected, atol=1e-15)
     assert scores.labelled_NR[0].tolist() == share
+
+
+@pytest.mark.parametrize(
+    ("labelled", "rule", "largest", "tenth"),
+    [
+        ([], "zero", [0.44, 0.46], [(0.44 + 0.42) / 2, 0.46]),  # two of 20 pixels, one of 4
+        ([], "exclude", [0.44, 0.46], [(0.44 + 0.42) / 2, 0.46]),
+        ([22, 23], "zero", [0.42, 0.34], [(0.42 + 0.40) / 2, 0.34]),
+        ([22, 23], "exclude", [0.42, 0.34], [(0.42 + 0.40) / 2, 0.34]),  # 19 and 3
+        (range(12, 24), "zero", [0.20, 0.22], [(0.20 + 0.18) / 2, 0.22]),
+        (range(12, 24), "exclude", [0.20, 0.22], [0.20, 0.22]),  # ten and two are left
+        (range(2, 24), "zero", [0.02, 0], [0.01, 0]),  # the second of the two is a zero
+        (range(24), "exclude", [0, 0], [0, 0]),
+    ],
+)
+def test_pooling_by_hand(labelled: Sequence[int], rule: str, largest: list[float], tenth: list[float]) -> None:
+    """Least confidences 0 to 0.46 in steps of 0.02, row by row over 4 x 6 pixels; regions of 4 x 5 and 4 x 1."""
+    least = np.arange(24).reshape(4, 6) / 50
+    logits = np.zeros((1, 2, 4, 6), np.float32)
+    logits[0, 1] = np.log(1 / np.maximum(least, 1e-30) - 1)
+    labelled_NHW = np.isin(np.arange(24), labelled).astype(np.uint8).reshape(1, 4, 6)
+    for pooling, expected in (("max", largest), ("top-tenth", tenth)):
+        scores = region_scores(
+            logits,
+            height=4,
+            width=6,
+            region_height=4,
+            region_width=5,
+            labelled_NHW=labelled_NHW,
+            labelled_pixels=rule,
+            pooling=pooling,
+        )
+        np.testing.assert_allclose(scores.least_confidence_NR[0], expected, atol=1e-7)
+        np.testing.assert_allclose(scores.margin_NR[0], 2 * np.array(expected), atol=2e-7)  # 1 - (p1 - p2) = 2 (1 - p1)
+        assert (scores.entropy_NR[0] >= scores.least_confidence_NR[0]).all()
 
 
 def test_threshold_is_strict() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s4al.kernels import RegionScores, region_scores
+from s4al.kernels.arguments import POOLINGS
 from s4al.kernels.region_scores_numba import score_chunks
 from tests.kernels.cases import CASES, Case, assert_agree, make
 from tests.kernels.contract import Contract, Score, assert_same_bits
@@ -35,22 +36,26 @@ class TestNumba(Contract):
     align_corners=st.booleans(),
     dtype=st.sampled_from([np.float32, np.float16]),
     labelled=st.sampled_from(["", "zero", "exclude"]),
+    pooling=st.sampled_from(POOLINGS),
     spread=st.sampled_from([0.0, 0.1, 3.0, 20.0]),
     threads=st.integers(1, 3),
     seed=st.integers(0, 1000),
 )
 def test_agrees_with_the_reference_on_any_geometry(
-    low, more, region, images, classes, align_corners, dtype, labelled, spread, threads, seed
+    low, more, region, images, classes, align_corners, dtype, labelled, pooling, spread, threads, seed
 ) -> None:
     size = (low[0] + more[0], low[1] + more[1])
     case = Case((images, classes, *low), size, region, align_corners, dtype, spread, labelled)
     logits, arguments = make(case, seed)
+    arguments["pooling"] = pooling
     assert_agree(region_scores(logits, **arguments, threads=threads), logits, arguments)
 
 
 @pytest.mark.parametrize("name", ["camvid stride 4, exact cells", "region larger than the image", "one pixel"])
-def test_same_bits_with_any_number_of_threads(name: str) -> None:
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_same_bits_with_any_number_of_threads(name: str, pooling: str) -> None:
     logits, arguments = make(CASES[name])
+    arguments["pooling"] = pooling
     one = region_scores(logits, **arguments, threads=1)
     for threads in (2, 3, 16, None):
         assert_same_bits(region_scores(logits, **arguments, threads=threads), one)
@@ -125,6 +130,7 @@ GOOD = {"height": 8, "width": 8, "region_height": 4, "region_width": 4}
         (np.zeros((1, 3, 2, 9), np.float32), {}, "upsampled"),
         (np.zeros((1, 3, 2, 2), np.float32), {"region_width": 0}, "region"),
         (np.zeros((1, 3, 2, 2), np.float32), {"labelled_pixels": "ignore"}, "ignore"),
+        (np.zeros((1, 3, 2, 2), np.float32), {"pooling": "median"}, "median"),
         (np.zeros((1, 3, 2, 2), np.float32), {"confidence_threshold": 70.0}, "probability"),
         (np.zeros((1, 3, 2, 2), np.float32), {"confidence_threshold": float("nan")}, "probability"),
         (np.zeros((1, 3, 2, 2), np.float32), {"labelled_NHW": np.zeros((1, 8, 7), np.uint8)}, "labelled_NHW"),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from s4al.kernels import region_scores_cuda
+from s4al.kernels.arguments import POOLINGS
 from s4al.kernels.launch_plan import SOURCE
 from s4al.kernels.region_scores_cuda import region_scores_gpu
 from tests.kernels.contract import KernelContract, Score
@@ -55,9 +56,18 @@ BUGS = {
     ),
     "shuffle over half a warp": ("int distance = WARP / 2;", "int distance = WARP / 4;"),
     "shuffle in some lanes only": (
-        "for (int distance = WARP / 2; distance > 0; distance /= 2)\n",
-        "for (int distance = WARP / 2; distance > 0 && thread % WARP < 2 * distance; distance /= 2)\n",
+        "for (int distance = WARP / 2; distance > 0; distance /= 2) {\n",
+        "for (int distance = WARP / 2; distance > 0 && thread % WARP < 2 * distance; distance /= 2) {\n",
     ),
+    "the largest forgets NaN": ("b > a || b != b ? b : a", "fmaxf(a, b)"),
+    "the largest of two from many": (
+        "for (int k = 0; k < NUM_SCORES; ++k)\n            scores[",
+        "for (int k = 0; k < 2; ++k)\n            scores[",
+    ),
+    "ties with the bound all counted": ("(wanted - above[k]) * __int_as_float(low[k])", "0.0f"),
+    "the tenth rounded down": ("float((int(counted) + 9) / 10)", "fmaxf(float(int(counted) / 10), 1.0f)"),
+    "a bound too high": ("if (found[k] > wanted) {", "if (found[k] > wanted + 1.0f) {"),
+    "NaN lost in the top tenth": ("means[k] * 0.0f + ", ""),
     "a warp forgotten in the last sum": ("int warp = 1; warp < WARPS;", "int warp = 1; warp < WARPS - 1;"),
     "rows not clamped at the lower edge": ("min(top + i, low_height - 1)", "top + i"),
     "columns not clamped at the right edge": ("min(left + j, low_width - 1)", "left + j"),
@@ -73,7 +83,7 @@ BUGS = {
     "differences not bounded": ("(below < DEEPEST ? DEEPEST : below)", "below"),
     "underflow not caught": ("best[p] < FAR && z[p] == z[p]", "false"),
     "plain sums": ("sum.lost = (total - sum.total) - corrected;", "sum.lost = 0.0f;"),
-    "labelled pixels hide NaN": ("run_entropy += counts * (", "if (counts) run_entropy += ("),
+    "labelled pixels hide NaN": ("counts * (entropy < 0.0f ? 0.0f : entropy)", "(counts ? entropy : 0.0f)"),
     "mean over all pixels where some are excluded": ("exclude_labelled ? fmaxf(sums[3], 1.0f) : area", "area"),
     "histogram after the threshold": (
         "histogram != nullptr && p1 > 0.0f",
@@ -87,11 +97,15 @@ def run_contract(score: Score) -> None:
     """The bodies of the contract that show what they can with few pixels, in float32 at stride 4 and more."""
     contract = KernelContract()
     for name in ("two classes, strides 3.3 and 2.7", "150 classes", "255 classes, several blocks", "one class"):
-        contract.test_agrees_with_the_reference(score, name)
-    contract.test_agrees_with_the_reference(score, "region larger than the image")
+        for pooling in POOLINGS:
+            contract.test_agrees_with_the_reference(score, name, pooling)
+    for pooling in POOLINGS:
+        contract.test_agrees_with_the_reference(score, "region larger than the image", pooling)
+        contract.test_bad_logits_spoil_exactly_what_they_touch(score, -np.inf, (5, 7), np.float32, True, pooling)
+        contract.test_bad_logits_show_where_all_is_labelled(score, pooling)
+    contract.test_of_equal_pixels_every_pooling_is_the_same(score)
+    contract.test_a_few_uncertain_pixels_are_not_hidden_by_certain_ones(score)
     contract.test_ties_go_to_the_lowest_class(score)
-    contract.test_bad_logits_spoil_exactly_what_they_touch(score, -np.inf, (5, 7), np.float32, True)
-    contract.test_bad_logits_show_where_all_is_labelled(score)
     contract.test_neighbours_that_disagree_by_thousands(score)
     contract.test_logits_as_large_as_they_get(score)
     contract.test_histogram_counts_every_pixel_before_the_threshold(score, "150 classes")

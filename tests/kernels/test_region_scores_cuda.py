@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from s4al.kernels.arguments import POOLINGS
 from s4al.kernels.launch_plan import MOST_SHARED_BYTES, SOURCE, kernel_arguments, plan_launch
 from s4al.kernels.region_scores_cuda import DeviceScores, RegionScoresKernel, kernel_work, region_scores_gpu
 
@@ -35,6 +36,11 @@ GOOD: dict[str, Any] = {
         ({"logits_shape": (2, 3, 9, 2)}, "upsampled"),
         ({"region_width": 0}, "region"),
         ({"labelled_pixels": "ignore"}, "ignore"),
+        ({"pooling": "median"}, "median"),
+        (
+            {"height": 4096, "width": 4112, "region_height": 5000, "region_width": 5000, "pooling": "top-tenth"},
+            "16777216 pixels",
+        ),
         ({"confidence_threshold": 1.5}, "probability"),
         ({"height": 70000, "region_height": 1}, "rows of regions"),
         ({"logits_shape": (2, 255, 4096, 4096), "height": 4096, "width": 4096}, "2\\^31"),
@@ -152,6 +158,12 @@ def test_work_of_one_call_by_hand() -> None:
     assert work.bytes == 3 * 4 * 4 + 64 * 3 + 4 * 16 + 4 * 3 * 4  # logits, pixels in and out, scores, histogram
     assert work.exponentials == 64 * 5
     assert work.operations == 64 * (3 * 10 + 45) + 2 * 8 * 3 * 7
+    pooled = kernel_work(**(GOOD | {"logits_shape": (1, 3, 2, 2)}), labelled=True, histogram=True, pooling="top-tenth")
+    assert pooled == work._replace(operations=work.operations + 64 * 6)
+
+
+def test_only_the_top_tenth_keeps_pixels() -> None:
+    assert [plan_launch(**GOOD, pooling=pooling).kept_shape for pooling in POOLINGS] == [(), (), (3, 2, 8, 8)]
 
 
 def test_importing_the_launcher_needs_no_cupy() -> None:
@@ -178,14 +190,15 @@ def _compile(options: tuple[str, ...], architecture: int) -> str:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_compiles_for_every_architecture_without_spills(dtype: type, architecture: int) -> None:
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_compiles_for_every_architecture_without_spills(dtype: type, architecture: int, pooling: str) -> None:
     strides = (1, 2, 4) if architecture == 90 else (4,)
     for stride in strides:
-        plan = plan_launch(**(GOOD | {"dtype": dtype, "height": 2 * stride, "width": 2 * stride}))
+        plan = plan_launch(**(GOOD | {"dtype": dtype, "height": 2 * stride, "width": 2 * stride, "pooling": pooling}))
         log = _compile(plan.options, architecture)
         assert "warning" not in log
         registers = re.findall(r"Used (\d+) registers", log)
         spills = re.findall(r"(\d+) bytes spill", log)
         assert registers, f"no registers in {log}"
-        assert int(registers[0]) <= 64, log
+        assert int(registers[0]) <= (72 if pooling == "top-tenth" else 64), log
         assert set(spills) == {"0"}, log

@@ -146,6 +146,7 @@ def kernel_on_arrays(
     card: ModelCard,
     *,
     labelled_pixels: str,
+    pooling: str,
     confidence_threshold: float,
 ) -> tuple[KernelOutput, Callable[[], None]]:
     """`Device.bind_kernel` on the CPU; the kernel runs when it is called."""
@@ -163,6 +164,7 @@ def kernel_on_arrays(
             **card.geometry,
             labelled_NHW=labelled_NHW,
             labelled_pixels=labelled_pixels,
+            pooling=pooling,
             confidence_threshold=threshold,
             threads=1,
         )

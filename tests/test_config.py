@@ -46,6 +46,7 @@ def test_an_unknown_key_names_file_line_and_nearest_key(tmp_path):
         ("trainer.lr", ["section.key=value"]),
         ("trainer=1", ["section.key=value"]),
         ("acquisition.region_height=400", ["larger than the network's input", "400"]),
+        ("acquisition.pooling=median", ["acquisition.pooling", "top-tenth"]),
         ("pseudo.scales=[]", ["one or more"]),
         ("augment.scale_min=3", ["scale_max"]),
         ("run.seed=-1", ["run.seed"]),
@@ -56,6 +57,11 @@ def test_bad_values_are_named(override, words):
         config.resolve("camvid", None, [override])
     for word in words:
         assert word in str(caught.value)
+
+
+def test_pooling_is_refused_for_metrics_that_are_means():
+    with pytest.raises(ConfigError, match=r"acquisition\.pooling max .* acquisition\.metric bald is a mean"):
+        config.resolve("camvid", None, ["acquisition.metric=bald", "acquisition.pooling=max"])
 
 
 def test_unknown_preset_suggests_the_nearest():

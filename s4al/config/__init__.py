@@ -16,6 +16,7 @@ from s4al.config.sections import LearnerConfig as LearnerConfig
 from s4al.config.sections import LearnerName as LearnerName
 from s4al.config.sections import Metric as Metric
 from s4al.config.sections import ModelConfig as ModelConfig
+from s4al.config.sections import Pooling as Pooling
 from s4al.config.sections import Precision as Precision
 from s4al.config.sections import PseudoConfig as PseudoConfig
 from s4al.config.sections import ReCoConfig as ReCoConfig

@@ -16,6 +16,7 @@ Metric = Literal[
 ]
 # They run the network in torch.
 NETWORK_METRICS: tuple[Metric, ...] = ("bald", "difficulty", "difficulty_entropy", "label_doubt")
+Pooling = Literal["mean", "max", "top-tenth"]
 Strategy = Literal["per-image", "global", "balanced", "class-quota", "class-confidence", "k-centre", "random"]
 METRICS: tuple[str, ...] = get_args(Metric)
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
@@ -298,6 +299,7 @@ class PseudoConfig(Section):
 
 class AcquisitionConfig(Section):
     metric: Metric = "entropy"
+    pooling: Pooling = "mean"  # of a region's pixels: paper; "top-tenth" is the mean of the highest tenth (OREAL)
     strategy: Strategy = "per-image"
     region_height: int = Field(default=30, ge=1)  # pixels of the network's input
     region_width: int = Field(default=30, ge=1)
@@ -308,7 +310,7 @@ class AcquisitionConfig(Section):
     most_per_image: int = Field(default=0, ge=0)  # regions an image a cycle, where the pool is ranked; 0: any number
     min_distance: float = Field(default=0.0, ge=0.0)  # of regions of one image, centre to centre, in cells
     exclude_ring: bool = False  # author code: true, the outer cells are never asked
-    labelled_pixels: Literal["zero", "exclude"] = "zero"  # "exclude": a cell's mean is over its unlabelled pixels
+    labelled_pixels: Literal["zero", "exclude"] = "zero"  # "exclude": only unlabelled pixels of a cell count
     candidate_fraction: float = Field(default=1.0, gt=0.0, le=1.0)  # of the images that may be asked for, at random
     shortlist: int = Field(default=4, ge=2)  # k-centre chooses from the best regions for so many budgets
     dropout_passes: int = Field(default=20, ge=2)  # predictions that bald compares; DEAL's code takes 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import model_validator
 
 from s4al.config.sections import (
+    NETWORK_METRICS,
     RECO_LEARNERS,
     AcquisitionConfig,
     AugmentConfig,
@@ -129,6 +130,11 @@ class Config(Section):
             raise ValueError(
                 "acquisition.metric label_doubt looks at pixels that are sure enough to be pseudo-labels, and "
                 f"pseudo.threshold {self.pseudo.threshold:g} leaves none; set pseudo.threshold below 1"
+            )
+        if region.pooling != "mean" and region.metric in NETWORK_METRICS:
+            raise ValueError(
+                f"acquisition.pooling {region.pooling} is of the scores of a network's logits, and acquisition.metric "
+                f"{region.metric} is a mean; set acquisition.pooling=mean or another metric"
             )
         if region.metric == "flip_entropy" and data.width % region.region_width:
             raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s4al.config import ExportConfig, Metric
+from s4al.config import ExportConfig, Metric, Pooling
 from s4al.errors import EngineError
 from s4al.scorer.engines.engine import Engine
 
@@ -20,19 +20,26 @@ class Parity:
 
     images: int
     max_logit_difference: float
-    max_entropy_error: float  # nats, of a region's mean
+    max_entropy_error: float  # nats, of a region's score
     label_agreement: float  # share of pixels, mean
     topk_overlap: float  # share of the regions that would be asked for, mean over the images
 
 
 def measure_parity(
-    reference: Engine, candidate: Engine, images: Iterable[NDArray[np.uint8]], *, metric: Metric, top_k: int
+    reference: Engine,
+    candidate: Engine,
+    images: Iterable[NDArray[np.uint8]],
+    *,
+    metric: Metric,
+    pooling: Pooling = "mean",
+    top_k: int,
 ) -> Parity:
     """Compare two engines of the same card, image by image, whatever their batch sizes.
 
     Parameters
     ----------
     images : uint8 (H, W, 3), one or more.
+    pooling : of a region's pixels, as the pool's are: a maximum shows an error of one pixel undiluted.
     top_k : regions that would be asked for in an image; 0 counts as full overlap.
     """
     from s4al.kernels import region_scores
@@ -45,6 +52,7 @@ def measure_parity(
             region_scores(
                 np.ascontiguousarray(each),
                 **card.geometry,
+                pooling=pooling,
             )
             for each in logits
         ]

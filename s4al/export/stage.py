@@ -115,7 +115,12 @@ def measure_on_probes(run: Run, network: ScoringNetwork, candidate: Engine) -> t
         images = (cache.read(int(index)) for index in indices)
         acquisition = run.config.acquisition
         parity = measure_parity(
-            reference, candidate, images, metric=kernel_metric(acquisition.metric), top_k=acquisition.regions_per_image
+            reference,
+            candidate,
+            images,
+            metric=kernel_metric(acquisition.metric),
+            pooling=acquisition.pooling,
+            top_k=acquisition.regions_per_image,
         )
         return parity, [cache.ids[index] for index in indices]
 

@@ -242,6 +242,7 @@ class _Job:
             ids=self.ids if views == 1 else [image for image in self.ids for _ in range(views)],
             labelled_regions=self._labelled_regions,
             labelled_pixels=config.acquisition.labelled_pixels,
+            pooling=config.acquisition.pooling,
             confidence_threshold=config.pseudo.threshold,
         )
         with closing(scored):

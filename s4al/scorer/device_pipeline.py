@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from s4al.config import Pooling
 from s4al.errors import EngineError
 from s4al.scorer.batch import SLOTS, ScoredBatch, check_finite, mark_labelled
 from s4al.scorer.engines.device import DeviceOutOfMemory, KernelOutput
@@ -46,17 +47,24 @@ class _Slot:
         self.passage.submit(uploads if with_labels else uploads[:1], zip(self.results, self.output, strict=True))
 
 
-def make_slots(engine: DeviceEngine, *, labelled_pixels: str, confidence_threshold: float) -> list[_Slot]:
+def make_slots(
+    engine: DeviceEngine, *, labelled_pixels: str, pooling: Pooling, confidence_threshold: float
+) -> list[_Slot]:
     """Allocate, warm up and capture. Raises DeviceOutOfMemory."""
-    return [_make_slot(engine, labelled_pixels, confidence_threshold) for _ in range(SLOTS)]
+    return [_make_slot(engine, labelled_pixels, pooling, confidence_threshold) for _ in range(SLOTS)]
 
 
-def _make_slot(engine: DeviceEngine, labelled_pixels: str, confidence_threshold: float) -> _Slot:
+def _make_slot(engine: DeviceEngine, labelled_pixels: str, pooling: Pooling, confidence_threshold: float) -> _Slot:
     device, card = engine.device, engine.card
     image, logits, network = bind_network(engine)
     labelled = device.zeros((engine.batch_size, card.height, card.width), np.uint8)
     output, kernel = device.bind_kernel(
-        logits, labelled, card, labelled_pixels=labelled_pixels, confidence_threshold=confidence_threshold
+        logits,
+        labelled,
+        card,
+        labelled_pixels=labelled_pixels,
+        pooling=pooling,
+        confidence_threshold=confidence_threshold,
     )
 
     def work() -> None:
@@ -75,9 +83,9 @@ def _make_slot(engine: DeviceEngine, labelled_pixels: str, confidence_threshold:
     )
 
 
-def stages_alone(engine: DeviceEngine) -> dict[str, float]:
+def stages_alone(engine: DeviceEngine, pooling: Pooling = "mean") -> dict[str, float]:
     """Seconds an image of each stage on the device, with nothing else under way: what overlaps in the pipeline."""
-    device, slot = engine.device, _make_slot(engine, "zero", 0.0)
+    device, slot = engine.device, _make_slot(engine, "zero", pooling, 0.0)
 
     def copy_out() -> None:
         for target, source in zip(slot.results, slot.output, strict=True):
@@ -100,6 +108,7 @@ def score_batches_on_device(
     ids: Sequence[str],
     labelled_regions: Callable[[int], Sequence[int]] | None = None,
     labelled_pixels: Literal["zero", "exclude"] = "zero",
+    pooling: Pooling = "mean",
     confidence_threshold: float = 0.0,
     stopwatch: Stopwatch | None = None,
 ) -> Generator[ScoredBatch]:
@@ -112,7 +121,12 @@ def score_batches_on_device(
     watch = stopwatch or Stopwatch()
     with watch.stage("set-up"):
         try:
-            slots = make_slots(engine, labelled_pixels=labelled_pixels, confidence_threshold=confidence_threshold)
+            slots = make_slots(
+                engine,
+                labelled_pixels=labelled_pixels,
+                pooling=pooling,
+                confidence_threshold=confidence_threshold,
+            )
         except DeviceOutOfMemory as error:
             raise EngineError(
                 f"{engine.device.name} has not the memory for {SLOTS} batches of {engine.batch_size} images ({error}).",

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from s4al.config import Pooling
 from s4al.data.regions import Grid
 from s4al.scorer.batch import SLOTS, ScoredBatch, check_finite, mark_labelled
 from s4al.scorer.device_pipeline import score_batches_on_device
@@ -28,6 +29,7 @@ def score_batches(
     ids: Sequence[str],
     labelled_regions: Callable[[int], Sequence[int]] | None = None,
     labelled_pixels: Literal["zero", "exclude"] = "zero",
+    pooling: Pooling = "mean",
     confidence_threshold: float = 0.0,
     stopwatch: Stopwatch | None = None,
 ) -> Generator[ScoredBatch]:
@@ -41,6 +43,7 @@ def score_batches(
     ids : of all images, for messages.
     labelled_regions : image -> its regions that are labelled already. They count as labelled as a whole, by their cell
         of the network's input, whatever rounding their box of original pixels has seen.
+    pooling : how a region's score is made of its pixels', see `kernels.region_scores`.
     confidence_threshold : pixels below it have the label 255.
 
     Raises
@@ -57,6 +60,7 @@ def score_batches(
             ids=ids,
             labelled_regions=labelled_regions,
             labelled_pixels=labelled_pixels,
+            pooling=pooling,
             confidence_threshold=confidence_threshold,
             stopwatch=stopwatch,
         )
@@ -85,6 +89,7 @@ def score_batches(
                     **card.geometry,
                     labelled_NHW=labelled_NHW[: span.count] if known else None,
                     labelled_pixels=labelled_pixels,
+                    pooling=pooling,
                     confidence_threshold=confidence_threshold,
                     threads=engine.threads,
                     out=RegionScores(*(array[: span.count] for array in buffers)),

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from s4al.config import ExportConfig
+from s4al.config import ExportConfig, Pooling
 from s4al.errors import EngineError
 from s4al.export.parity import Parity, check_parity, measure_parity, overlap, report
 from s4al.export.stage import probe_rows
+from s4al.kernels import region_scores
 from s4al.scorer.engines.cpu_engines import TorchEngine
 from tests.small_models import random_images, small_card, small_engine, small_scoring_network
 
@@ -50,6 +51,17 @@ def test_the_same_shift_of_all_classes_is_seen_in_the_logits_only() -> None:
     assert parity.max_logit_difference == pytest.approx(0.5, abs=1e-3)
     assert parity.max_entropy_error < 1e-5
     assert parity.topk_overlap == 1.0
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "top-tenth"])
+def test_what_is_compared_is_pooled_as_the_pool_is(pooling: Pooling) -> None:
+    image, other = random_images(1), small_engine(1, seed=1)
+    parity = measure_parity(small_engine(1), other, image, metric="entropy", pooling=pooling, top_k=4)
+    entropy = [
+        region_scores(engine.run(image), **small_card().geometry, pooling=pooling).entropy_NR
+        for engine in (small_engine(1), other)
+    ]
+    assert parity.max_entropy_error == pytest.approx(np.abs(entropy[0] - entropy[1]).max(), rel=1e-6)
 
 
 def test_another_network_fails_with_the_figures() -> None:

@@ -64,7 +64,8 @@ def many(first: int, out_NHWC: NDArray[np.uint8]) -> None:
 @pytest.mark.parametrize("capturable", [True, False])
 def test_any_order_the_streams_allow_gives_the_scores_of_the_cpu(seed: int, capturable: bool) -> None:
     count, ids = 25, [f"image {i}" for i in range(25)]
-    settings = {"ids": ids, "labelled_regions": labelled_regions, "confidence_threshold": 0.6}
+    pooling = ("mean", "max", "top-tenth")[seed % 3]
+    settings = {"ids": ids, "labelled_regions": labelled_regions, "pooling": pooling, "confidence_threshold": 0.6}
     engine = LazyBlockEngine(3, seed, capturable=capturable)
     on_device = joined([taken(b) for b in score_batches_on_device(many, spans(0, count, 3), engine, **settings)])
     on_cpu = joined([taken(b) for b in score_batches(many, spans(0, count, 3), BlockEngine(3), **settings)])

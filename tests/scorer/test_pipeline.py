@@ -60,14 +60,16 @@ def score(batch_size: int, count: int = len(IMAGES), **settings: object) -> dict
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 
-def test_streaming_gives_what_the_specification_gives_for_all_images_at_once() -> None:
-    streamed = score(3, confidence_threshold=0.6)
+@pytest.mark.parametrize("pooling", ["mean", "max", "top-tenth"])
+def test_streaming_gives_what_the_specification_gives_for_all_images_at_once(pooling: str) -> None:
+    streamed = score(3, confidence_threshold=0.6, pooling=pooling)
     expected = reference_scores(
         block_logits(IMAGES),
         height=HEIGHT,
         width=WIDTH,
         region_height=CELL,
         region_width=CELL,
+        pooling=pooling,
         confidence_threshold=0.6,
     )
     for name in ("entropy_NR", "least_confidence_NR", "margin_NR", "labelled_NR"):

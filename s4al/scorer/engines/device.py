@@ -87,9 +87,19 @@ class Device(Protocol):
         ...
 
     def bind_kernel(
-        self, logits_NChw: Any, labelled_NHW: Any, card: ModelCard, *, labelled_pixels: str, confidence_threshold: float
+        self,
+        logits_NChw: Any,
+        labelled_NHW: Any,
+        card: ModelCard,
+        *,
+        labelled_pixels: str,
+        pooling: str,
+        confidence_threshold: float,
     ) -> tuple[KernelOutput, Callable[[], None]]:
-        """The fused kernel for these arrays: what it fills, and what launches it on the compute stream."""
+        """The fused kernel for these arrays: what it fills, and what launches it on the compute stream.
+
+        Raises DeviceOutOfMemory.
+        """
         ...
 
     def seconds_to_copy(self, num_bytes: int) -> float:
@@ -175,19 +185,30 @@ class CudaDevice:
         return launch
 
     def bind_kernel(
-        self, logits_NChw: Any, labelled_NHW: Any, card: ModelCard, *, labelled_pixels: str, confidence_threshold: float
+        self,
+        logits_NChw: Any,
+        labelled_NHW: Any,
+        card: ModelCard,
+        *,
+        labelled_pixels: str,
+        pooling: str,
+        confidence_threshold: float,
     ) -> tuple[KernelOutput, Callable[[], None]]:
         from s4al.kernels.region_scores_cuda import RegionScoresKernel
 
-        kernel = RegionScoresKernel(
-            logits_NChw.shape,
-            logits_NChw.dtype,
-            **card.geometry,
-            labelled_pixels=labelled_pixels,
-            confidence_threshold=confidence_threshold,
-            histogram=True,
-        )
-        filled = kernel.empty_scores()
+        try:
+            kernel = RegionScoresKernel(
+                logits_NChw.shape,
+                logits_NChw.dtype,
+                **card.geometry,
+                labelled_pixels=labelled_pixels,
+                pooling=pooling,
+                confidence_threshold=confidence_threshold,
+                histogram=True,
+            )
+            filled = kernel.empty_scores()
+        except self._cupy.cuda.memory.OutOfMemoryError as error:  # top-tenth keeps three numbers a pixel
+            raise DeviceOutOfMemory(str(error)) from error
         output = KernelOutput(filled.scores_4NR, filled.label_NHW, filled.histogram_NRC)
         return output, lambda: kernel.launch(logits_NChw, labelled_NHW, filled, self.compute)
 

@@ -207,6 +207,7 @@ class _Subject:
             engine,
             ids=cache.ids,
             labelled_pixels=settings.labelled_pixels,
+            pooling=settings.pooling,
             confidence_threshold=self.config.pseudo.threshold,
             stopwatch=watch,
         )
@@ -273,17 +274,17 @@ class _Subject:
 
     def _report_bounds(self, spent_s: dict[str, float], rate: float, peaks: Peaks, network: Work) -> dict[str, Any]:
         """The least that network and kernel can take; on a GPU also what its stages take alone."""
-        logits_dtype, more = np.dtype(np.float32), {}
+        logits_dtype, more, pooling = np.dtype(np.float32), {}, self.config.acquisition.pooling
         if isinstance(self.engine, DeviceEngine):
             logits_dtype, peaks = self.engine.logits_dtype, device_peaks(self.engine.device)
             network = Work(network.bytes * logits_dtype.itemsize / 4, network.operations)
-            spent_s = stages_alone(self.engine)
+            spent_s = stages_alone(self.engine, pooling)
             spent_s["idle"] = max(0.0, 1 / rate - spent_s["network"] - spent_s["kernel"])
             more["device_stages"] = [
                 {"name": name, "ms_per_image": 1000 * seconds, "share": seconds * rate}
                 for name, seconds in spent_s.items()
             ]
-        works = {"network": network, "kernel": region_scores_work(self.engine.card, logits_dtype)}
+        works = {"network": network, "kernel": region_scores_work(self.engine.card, logits_dtype, pooling)}
         bounds = [
             {
                 "name": name,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from s4al.config import Pooling
 from s4al.kernels.region_scores_cuda import KernelWork, kernel_work
 from s4al.scorer.engines.device import Device
 from s4al.scorer.engines.model_card import ModelCard
@@ -72,13 +73,13 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     return tuple(dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim)
 
 
-def region_scores_work(card: ModelCard, logits_dtype: np.dtype[Any]) -> Work:
+def region_scores_work(card: ModelCard, logits_dtype: np.dtype[Any], pooling: Pooling = "mean") -> Work:
     """Of the fused kernel and one image."""
-    work = kernel_work_of(card, logits_dtype)
+    work = kernel_work_of(card, logits_dtype, pooling)
     return Work(work.bytes, work.operations + work.exponentials)
 
 
-def kernel_work_of(card: ModelCard, logits_dtype: np.dtype[Any]) -> KernelWork:
+def kernel_work_of(card: ModelCard, logits_dtype: np.dtype[Any], pooling: Pooling = "mean") -> KernelWork:
     """As above, exponentials apart."""
     return kernel_work(
         (1, len(card.class_names), *card.logits_size),
@@ -87,6 +88,7 @@ def kernel_work_of(card: ModelCard, logits_dtype: np.dtype[Any]) -> KernelWork:
         width=card.width,
         region_height=card.region_height,
         region_width=card.region_width,
+        pooling=pooling,
     )
 
 

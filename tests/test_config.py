@@ -108,6 +108,30 @@ def test_the_papers_numbers():
     assert (camvid.run.cycles, city.run.cycles) == (2, 5)
 
 
+@pytest.mark.parametrize(("key", "shortest"), [("iterations_per_epoch", "200"), ("joint_iterations_per_epoch", "100")])
+def test_a_warm_up_that_never_ends_is_refused(key, shortest):
+    lengths = ["trainer.epochs=10", "trainer.iterations_per_epoch=20", "trainer.joint_iterations_per_epoch=40"]
+    lengths += ["trainer.joint_iterations_per_epoch=10"] if key.startswith("joint") else []
+    message = (
+        rf"warm-up of {shortest} steps is no shorter than a training of {shortest} \(.*{key}\); set trainer.warmup"
+    )
+    with pytest.raises(ConfigError, match=message):
+        config.resolve(overrides=[*lengths, f"trainer.warmup_steps={shortest}"])
+    config.resolve(overrides=[*lengths, f"trainer.warmup_steps={int(shortest) - 1}"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.name=unet", "model.backbone=efficientnet_lite0"], "smp:unet/tu-tf_efficientnet_lite0"),
+        (["model.backbone=resnet50-deep"], "resnet50-deep has no ImageNet weights; set model.weights"),
+    ],
+)
+def test_backbones_that_cannot_be_had_are_refused(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        config.resolve(overrides=overrides)
+
+
 def test_the_learning_rates_and_weight_decays_of_phtps():
     """Backbone 1e-4 and 2.5e-5, the rest 4e-4 and 1e-4."""
     trainer = config.resolve("cityscapes-phtps").trainer

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
 from s4al.errors import ConfigError
@@ -107,14 +108,15 @@ def test_cuda_without_a_gpu_says_so():
         launch_fabric("cuda", "32-true")
 
 
-def test_shared_batch_norm_is_batch_norm_in_one_process(monkeypatch):
-    """The formula against torch's own, with the sum over processes replaced by the identity."""
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, BatchNormAct2d])
+def test_shared_batch_norm_is_batch_norm_in_one_process(kind, monkeypatch):
+    """The formula against torch's own and timm's, which holds a ReLU, the sum over processes being the identity."""
     from s4al.trainer import distributed as dist
 
     monkeypatch.setattr(dist.distributed, "get_world_size", lambda: 1)
     monkeypatch.setattr(dist, "_sum_over_processes", lambda tensor: tensor)
     torch.manual_seed(0)
-    norm = nn.BatchNorm2d(5)
+    norm = kind(5)
     nn.init.normal_(norm.weight)
     shared = dist._SharedBatchNorm.like(copy.deepcopy(norm))
     x, y = (torch.randn(4, 5, 6, 7, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in range(2))
@@ -127,3 +129,5 @@ def test_shared_batch_norm_is_batch_norm_in_one_process(monkeypatch):
     torch.testing.assert_close(shared.running_var, norm.running_var)
     torch.testing.assert_close(shared.running_mean, norm.running_mean)
     assert shared.num_batches_tracked == 1
+    torch.testing.assert_close(shared.eval()(x), norm.eval()(x))
+    assert shared.state_dict().keys() == norm.state_dict().keys()  # checkpoints of one process and of several are alike

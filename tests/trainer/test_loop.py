@@ -15,7 +15,7 @@ from s4al.trainer import loop, train_cycle
 from s4al.trainer.checkpoint import checkpoints, load_network
 from s4al.trainer.distributed import launch_fabric
 from s4al.trainer.learners import learner, supervised
-from s4al.trainer.loop import poly, quarter_cosine, schedule
+from s4al.trainer.loop import poly, quarter_cosine, schedule, warm_up
 from s4al.watch import Interrupted, Watch
 from tests.resume import train_beside_a_stopped_one
 from tests.tiny import StopAfter, digests, labelled_run, tiny_config
@@ -28,6 +28,11 @@ def fabric():
 
 def test_poly_schedule_by_hand():
     assert [round(poly(epoch, 4, 0.9), 6) for epoch in range(4)] == [1.0, 0.77189, 0.535887, 0.287175]
+
+
+def test_warm_up_by_hand():
+    assert [warm_up(step, 4) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert warm_up(0, 0) == 1.0
 
 
 def test_quarter_cosine_by_hand():

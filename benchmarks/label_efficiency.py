@@ -1,10 +1,11 @@
-"""What a few labels buy: CamVid from random weights, every row with the same iterations.
+"""What a few labels buy: every row with the same iterations, and supervision by the paper's comparison too.
 
     python -m benchmarks.label_efficiency --data CAMVID [--preset camvid] [--rows NAME ...] [--seeds 3108 3109 3110]
 
 Every row is tested on the test split after its last step. But for `S4AL`, which has the protocol of its own preset, all
 take as many steps as the preset's last joint training, with as many images in each, of which the rows with
-self-training spend a part on pseudo-labelled ones. These share cycle 0 to the byte: the run is copied and its regions
+self-training spend a part on pseudo-labelled ones. Rows with "equal draws" see as many labelled images as those do, in
+fewer steps, which is the comparison of the paper. These share cycle 0 to the byte: the run is copied and its regions
 are selected anew. Runs continue where they were cut off, so the command can be given again; it works on one run at a
 time, with all cores. What is done so far is recorded after every run.
 """
@@ -32,24 +33,30 @@ class Row(NamedTuple):
     cycle : which is reported; cycle 0, where it is alone, is trained as long as the last joint one.
     settings : of `s4al train`, beside preset, data and seed.
     select : of `s4al select`, for a copy of the run `active`.
+    equal_draws : as many labelled images in all as a joint training draws, where it is cycle 0 alone.
     """
 
     folder: str
     cycle: int
     settings: tuple[str, ...] = ()
     select: tuple[str, ...] = ()
+    equal_draws: bool = False
 
 
 ROWS = {
     "supervised 10 %": Row("tenth", 0),
+    "supervised 10 %, equal draws": Row("tenth-draws", 0, equal_draws=True),
     "random + self-training": Row("random", 1, select=("--strategy", "random")),
     "S4AL+": Row("active", 1),
     "full supervision": Row("full", 0, ("data.labelled_fraction=1.0",)),
     "supervised 10 %, without ReCo": Row("plain", 0, ("reco.weight=0",)),
     "S4AL+ without queries": Row("unasked", 1, select=("--regions-per-image", "0")),
+    "class quotas": Row("class-quota", 1, select=("--strategy", "class-quota")),
+    "class confidence": Row("class-confidence", 1, select=("--strategy", "class-confidence")),
+    "k-centre": Row("k-centre", 1, select=("--strategy", "k-centre")),
     "S4AL": Row("s4al", 2, ("--preset", "camvid-s4al", "model.weights=none")),
 }
-_DEFAULT = tuple(ROWS)[:4]
+_DEFAULT = ("supervised 10 %", "random + self-training", "S4AL+", "full supervision")
 _FULL = "full supervision"
 
 
@@ -60,8 +67,8 @@ class Experiment:
         self._common = ["--preset", preset, *(["--data", str(data)] if data else []), *overrides]
         self._root = root
         trainer = resolve(preset, None, overrides).trainer
-        epochs, iterations = trainer.last_epochs, trainer.joint_iterations_per_epoch
-        self._alone = ("--cycles", "1", f"trainer.epochs={epochs}", f"trainer.iterations_per_epoch={iterations}")
+        self._epochs, self._iterations = trainer.last_epochs, trainer.joint_iterations_per_epoch
+        self._drawn = self._iterations * trainer.batch_labelled // trainer.batch_labelled_only
 
     def run(self, name: str, seed: int) -> dict[str, Any]:
         """The reported cycle of a row and seed, as `s4al train --json` has it, trained as far as it is not yet."""
@@ -69,9 +76,13 @@ class Experiment:
         root = self._root / f"{row.folder}-{seed}"
         if row.select and not root.exists():
             self._copy_with_other_regions(self._root / f"active-{seed}", root, row.select, seed)
-        cycles = self._train(root, seed, row.settings if row.cycle else (*self._alone, *row.settings))
+        cycles = self._train(root, seed, row.settings if row.cycle else (*self._alone(row), *row.settings))
         (last,) = (root / "cycles" / f"{row.cycle:03d}" / "train").glob("step-*")
         return {**cycles[row.cycle], "iterations": int(last.name.removeprefix("step-"))}
+
+    def _alone(self, row: Row) -> tuple[str, ...]:
+        iterations = self._drawn if row.equal_draws else self._iterations
+        return "--cycles", "1", f"trainer.epochs={self._epochs}", f"trainer.iterations_per_epoch={iterations}"
 
     def _train(self, root: Path, seed: int, settings: tuple[str, ...]) -> list[dict[str, Any]]:
         cycles = s4al(["train", str(root), *self._common, f"run.seed={seed}", *settings])["cycles"]

@@ -18,6 +18,7 @@ from s4al.watch import Watch
 
 TINY = [
     "run.full_supervision=false",
+    "run.random_regions=false",
     "scenes.train=4",
     "scenes.val=1",
     "scenes.test=1",

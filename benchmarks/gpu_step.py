@@ -30,6 +30,7 @@ from s4al.cli.cycle import prepare_pool
 from s4al.config import resolve
 from s4al.data import Pool
 from s4al.data.cache import CacheWriter
+from s4al.data.images import IGNORE, VOID
 from s4al.run.labelling import label_initial_images
 from s4al.run.state import Run
 from s4al.trainer.batches import Batch, normalise
@@ -80,9 +81,10 @@ def published_step(run: Run, device: torch.device) -> Callable[[Batch], None]:
 
     def step(batch: Batch) -> None:
         image, label = normalise(batch["image"].to(device)).contiguous(), batch["label"].to(device).long()
+        label = label.masked_fill(label == VOID, IGNORE)  # the published code knows one kind of ignored pixel
         logits, representation = network(image, with_representation=True)
         full = F.interpolate(logits, label.shape[-2:], mode="bilinear", align_corners=True)
-        supervision = F.cross_entropy(full, label, ignore_index=255)
+        supervision = F.cross_entropy(full, label, ignore_index=IGNORE)
         probability = logits.detach().softmax(dim=1)
         contrast = reco_loss_reference(representation, label, probability, config=config.reco, rng=rng)
         loss = supervision + contrast

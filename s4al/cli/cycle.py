@@ -73,7 +73,7 @@ def _join(
 ) -> dict[str, Any]:
     """What the processes of torchrun other than rank 0 do: train. The run may not exist yet when they start."""
     if Run.exists(root):
-        run = Run(root, settings.set_values(Run.open(root).config, given))
+        run = _open_or_create(root, preset, config_file, given)
         if _is_finished(run):
             return summary(run)
     from s4al.data import load_pool
@@ -81,7 +81,7 @@ def _join(
 
     fabric = launch_fabric(device, _resolve(preset, config_file, given).trainer.precision)
     fabric.barrier()
-    run = Run(root, settings.set_values(Run.open(root).config, given))
+    run = _open_or_create(root, preset, config_file, given)  # which is there by now
     _run_cycles(run, load_pool(run.pool_file), None, fabric, device, watch)
     return summary(run)
 
@@ -120,6 +120,7 @@ def _open_or_create(root: Path, preset: str | None, config_file: Path | None, gi
 def _tidy(run: Run, watch: Watch) -> None:
     with files.storage_errors(f"removing leftovers in {run.root}"):
         removed = files.remove_leftovers(run.root)
+        run.remove_finished_work()
     if removed:
         watch.note(f"An unfinished write was removed ({removed[0]}{' and others' if len(removed) > 1 else ''}).")
 

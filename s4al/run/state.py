@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from s4al.data.cache import ImageCache
 
 NOT_LABELLED = 255
+_WORK = ".work-"  # prefix of folders that hold the finished pieces of an unfinished stage
 STAGES = ("labels", "train", "export", "score", "select")
 INPUTS = {
     "labels": (),
@@ -175,7 +176,7 @@ class Run:
 
         It is begun anew when the stage's inputs or the configuration are not those it was begun with.
         """
-        folder = self.cycle(cycle) / f".work-{stage}"
+        folder = self.cycle(cycle) / f"{_WORK}{stage}"
         mark = folder / "about.json"
         about = self.about(cycle, stage)
         if mark.is_file() and json.loads(mark.read_bytes()) != about:
@@ -184,6 +185,12 @@ class Run:
         if not mark.is_file():
             files.write_json(mark, about)
         return folder
+
+    def remove_finished_work(self) -> None:
+        """Drop the pieces of stages that are committed, in this run and those inside it: a kill may come in between."""
+        for work in sorted(self.root.rglob(f"{_WORK}*")):
+            if (work.parent / work.name.removeprefix(_WORK) / files.MANIFEST).is_file():
+                shutil.rmtree(work)
 
     def about(self, cycle: int, stage: str, **more: Any) -> dict[str, Any]:
         """What a manifest says besides its files: inputs by digest, configuration hash, code version, seed."""

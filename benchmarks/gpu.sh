@@ -75,7 +75,7 @@ rows=("S4AL+" "full supervision" "supervised 10 %" "random + self-training" "S4A
     "supervised 10 %, without ReCo" S4AL)
 if [ -n "$DRY_RUN" ]; then
     protocol=(--preset demo --runs "$SCRATCH/runs" run.full_supervision=false run.random_regions=false
-        scenes.train=20 scenes.test=2 trainer.warmup_steps=0 trainer.epochs=1 trainer.last_epochs=1
+        data.labelled_fraction=0.1 scenes.train=20 scenes.test=2 trainer.warmup_steps=0 trainer.epochs=1 trainer.last_epochs=1
         trainer.iterations_per_epoch=2 trainer.joint_iterations_per_epoch=2)
     rows=("S4AL+ without queries")
 fi

@@ -120,6 +120,12 @@ def test_a_warm_up_that_never_ends_is_refused(key, shortest):
     config.resolve(overrides=[*lengths, f"trainer.warmup_steps={int(shortest) - 1}"])
 
 
+def test_a_warm_up_as_long_as_the_last_training_is_refused():
+    lengths = ["trainer.epochs=10", "trainer.last_epochs=2", "trainer.joint_iterations_per_epoch=10"]
+    with pytest.raises(ConfigError, match=r"a training of 20 \(trainer\.last_epochs x"):
+        config.resolve(overrides=[*lengths, "trainer.warmup_steps=20"])
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

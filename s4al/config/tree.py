@@ -87,6 +87,9 @@ class Config(Section):
         lengths = {
             "trainer.epochs x trainer.iterations_per_epoch": trainer.epochs * trainer.iterations_per_epoch,
             "trainer.epochs x trainer.joint_iterations_per_epoch": trainer.epochs * trainer.joint_iterations_per_epoch,
+            "trainer.last_epochs x trainer.joint_iterations_per_epoch": (
+                trainer.last_epochs * trainer.joint_iterations_per_epoch
+            ),
         }
         shortest = min(lengths, key=lambda name: lengths[name])
         if warm_up >= lengths[shortest]:

@@ -188,7 +188,8 @@ class Run:
 
     def remove_finished_work(self) -> None:
         """Drop the pieces of stages that are committed, in this run and those inside it: a kill may come in between."""
-        for work in sorted(self.root.rglob(f"{_WORK}*")):
+        work_folders = f"cycles/*/{_WORK}*"
+        for work in sorted([*self.root.glob(work_folders), *self.root.glob(f"*/{work_folders}")]):
             if (work.parent / work.name.removeprefix(_WORK) / files.MANIFEST).is_file():
                 shutil.rmtree(work)
 

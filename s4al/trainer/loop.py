@@ -35,6 +35,7 @@ from s4al.trainer.learners.all import LEARNERS
 from s4al.trainer.learners.learner import Setting, Step
 from s4al.trainer.log import TrainingLog, tensorboard_folder
 from s4al.trainer.networks.build import build_network
+from s4al.trainer.networks.depthwise import keep_depthwise_in_float32
 from s4al.trainer.networks.network import SegmentationNetwork
 from s4al.trainer.targets import build_targets, open_targets, targets_file
 from s4al.watch import Watch
@@ -114,6 +115,8 @@ class Training:
         network = build_network(self.config.model, self.num_classes)
         if not LEARNERS[self.config.learner.name].contrastive or self.config.reco.weight == 0:
             network.representation_head.requires_grad_(False)  # DDP insists on gradients for all that has them
+        if self.fabric.device.type == "cpu":
+            keep_depthwise_in_float32(network)
         network = dist.synchronise_batch_norm(network, self.fabric).to(memory_format=torch.channels_last)
         assert isinstance(network, SegmentationNetwork)
         return network

@@ -30,7 +30,7 @@ from s4al.cli.cycle import prepare_pool
 from s4al.config import resolve
 from s4al.data import Pool
 from s4al.data.cache import CacheWriter
-from s4al.data.images import IGNORE, VOID
+from s4al.data.masks import IGNORE, VOID
 from s4al.run.labelling import label_initial_images
 from s4al.run.state import Run
 from s4al.trainer.batches import Batch, normalise

@@ -200,7 +200,7 @@ def test_what_is_true_of_a_learner_may_be_said():
         (["learner.name=uda", "learner.decay=0.9"], "the learner uda has no setting decay"),
         (["learner.name=s4al", "reco.num_queries=8"], "reco.num_queries 8 is for; .* s4al-plus or supervised"),
         (["learner.name=cps", "reco.weight=0.5"], "the learner cps has no regional contrast, which reco.weight 0.5"),
-        (["learner.name=s4al", "learner.balance=published"], "not for scenes; set learner.balance=labelled"),
+        (["learner.name=s4al", "learner.balance=published"], "not for auto; set learner.balance=labelled"),
         (["learner.name=deal"], "set model.difficulty_stride=6"),
         (["model.difficulty_stride=6"], "set learner.name=deal, or leave out model.difficulty_stride"),
         (["acquisition.metric=difficulty_entropy"], "set learner.name=deal and model.difficulty_stride=6"),

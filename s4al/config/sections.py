@@ -61,15 +61,26 @@ class RunConfig(Section):
 
 
 class DataConfig(Section):
-    adapter: Literal["scenes", "folder", "camvid", "cityscapes", "voc"] = "scenes"
+    """Where the images are, and what is known of them; what is not given is found out and stored in the run."""
+
+    # auto: the embedded scenes without a root, else whatever layout the folder has
+    adapter: Literal["auto", "scenes", "folder", "camvid", "cityscapes", "voc", "coco"] = "auto"
     root: str = ""
+    # Of the folder adapter, patterns below root, see data/patterns.py: "{split}/images/**", "labels/**/*_mask.png"
+    images: str = ""
+    masks: str = ""
     height: int = Field(default=360, ge=16)  # network input, pixels
     width: int = Field(default=480, ge=16)
-    classes: tuple[str, ...] = ()  # names for the folder adapter; the others know theirs
+    classes: tuple[str, ...] = ()  # names, in the order of the train ids
+    # A mask's value ("7") or colour ("128,64,0" or "#804000") -> class name, or "ignore"
+    mask_values: dict[str, str] = {}
+    value_range: tuple[float, float] | tuple[()] = ()  # of 16-bit images: what is black, what is white
     labelled_fraction: float = Field(default=0.10, gt=0.0, le=1.0)
     labelled_list: str = ""  # text file, one image id a line: the images labelled at the start
-    test_split: Literal["test", "val"] = "test"
+    test_split: Literal["test", "val", "drawn"] = "test"  # drawn: by hash of the id, of the images with a mask
+    test_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)  # of those, where the test split is drawn
     oracle: Literal["masks", "people"] = "masks"
+    links: Literal["anywhere", "inside"] = "anywhere"  # where links in the data folder may lead
     max_megapixels: float = Field(default=40.0, gt=0.0, le=89.0)  # Pillow's own limit is 89
     max_bad_fraction: float = Field(default=0.01, ge=0.0, le=1.0)  # of the pool; one bad image is always tolerated
 

@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4al.config import Config
-from s4al.data.adapters import SPLITS, Dataset, Record
 from s4al.data.cache import CacheWriter
-from s4al.data.images import RESIZE_RECIPE, load_image, load_mask, read_mask, resize_image, resize_mask
+from s4al.data.dataset import SPLITS, Dataset, Record
+from s4al.data.images import RESIZE_RECIPE, load_image, resize_image
+from s4al.data.masks import load_mask, read_mask, resize_mask
 from s4al.data.pool import POOL_FILE, Pool, Row, first_few, write_pool
 from s4al.errors import ConfigError, DataError, ImageError, MaskError
 from s4al.files import contained
@@ -73,7 +74,7 @@ def read_row_mask(row: Row, dataset: Dataset) -> NDArray[np.uint8]:
     if not row.mask:
         raise MaskError(f"{row.id} has no mask.", remedy='Add it and start a new run, or set data.oracle="people".')
     path = contained(dataset.root, row.mask)
-    return read_mask(path, dataset.mask_lut, dataset.num_classes, (row.height, row.width), row.mask_sha256)
+    return read_mask(path, dataset.mask_code, dataset.num_classes, (row.height, row.width), row.mask_sha256)
 
 
 def initial_labelled(pool: Pool, fraction: float, seed: int, list_file: str = "") -> NDArray[np.int64]:
@@ -185,7 +186,7 @@ def _read_record(dataset: Dataset, record: Record, config: Config) -> _Read:
     if not row.mask:
         return _Read(row, resized_HWC)
     path = _inside(root, row.mask, MaskError)
-    mask = load_mask(path, row.mask, dataset.mask_lut, dataset.num_classes, (height, width))
+    mask = load_mask(path, row.mask, dataset.mask_code, dataset.num_classes, (height, width))
     row = replace(row, mask_bytes=mask.num_bytes, mask_sha256=mask.sha256)
     return _Read(row, resized_HWC, resize_mask(mask.pixels, *size) if record.split != "train" else None)
 

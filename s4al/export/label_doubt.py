@@ -16,7 +16,7 @@ from torch import Tensor
 
 from s4al.data import load_pool
 from s4al.data.cache import ImageCache
-from s4al.data.images import resize_mask
+from s4al.data.masks import resize_mask
 from s4al.run.state import LabelledRegion, Run
 from s4al.trainer.batches import normalise
 from s4al.trainer.networks.network import SegmentationNetwork

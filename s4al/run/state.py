@@ -239,7 +239,7 @@ class Run:
         regions : the boxes that were looked at.
         masks : (image id, uint8 (H, W) at original size, `NOT_LABELLED` outside the boxes and on void pixels).
         """
-        from s4al.data.images import write_mask
+        from s4al.data.masks import write_mask
 
         with self.commit(cycle, "labels") as folder:
             files.write_table(folder / "regions.parquet", _regions_table(regions))
@@ -263,7 +263,7 @@ class Run:
 
     def label_mask(self, cycle: int, image: str) -> NDArray[np.uint8]:
         """uint8 (H, W) at original size: what `cycle` added to the labels of an image, `NOT_LABELLED` elsewhere."""
-        from s4al.data.images import read_own_mask
+        from s4al.data.masks import read_own_mask
 
         return read_own_mask(files.contained(self.stage(cycle, "labels") / "masks", f"{image}.png"))
 

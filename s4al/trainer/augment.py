@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
 from s4al.config import AugmentConfig
-from s4al.data.images import IGNORE
+from s4al.data.masks import IGNORE
 
 Pixels = NDArray[np.uint8]
 _BLACK = 0  # of padding and holes, before normalisation

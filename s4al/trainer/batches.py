@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from s4al.config import Config
 from s4al.data.cache import ImageCache
-from s4al.data.images import IGNORE
+from s4al.data.masks import IGNORE
 from s4al.trainer.augment import strong, weak
 from s4al.trainer.draw import Key, Slot, Stream, draw_rows
 from s4al.trainer.networks.network import IMAGENET_MEAN, IMAGENET_STD

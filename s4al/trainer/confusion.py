@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from s4al.data.images import IGNORE
+from s4al.data.masks import IGNORE
 
 
 class ConfusionMatrix:

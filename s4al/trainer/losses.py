@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from s4al.data.images import VOID
+from s4al.data.masks import VOID
 
 
 def cross_entropy(

@@ -16,7 +16,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from s4al.data import Pool
-from s4al.data.images import VOID, resize_mask
+from s4al.data.masks import VOID, resize_mask
 from s4al.files import TEMPORARY
 from s4al.run.state import NOT_LABELLED, LabelledRegion, Run
 

@@ -48,7 +48,7 @@ def test_folder_by_split(folder_root: Path) -> None:
     assert ids(dataset, "val") == ["val/00", "val/01"]
     assert dataset.records[0].image == folder_root / "train/images/00.png"
     assert dataset.records[0].mask == folder_root / "train/masks/00.png"
-    assert dataset.mask_lut[:4].tolist() == [0, 1, 2, -1] and dataset.mask_lut[255] == 255
+    assert dataset.mask_code.values[:4].tolist() == [0, 1, 2, -1] and dataset.mask_code.values[255] == 255
 
 
 def test_folder_by_kind_gives_the_same(folder_root: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_class_names_that_cannot_be(folder_root: Path, names: list[str]) -> None
 
 def test_254_classes_leave_room_for_void_and_unknown(folder_root: Path) -> None:
     (folder_root / "classes.txt").write_text("\n".join(f"c{i}" for i in range(254)))
-    assert open_folder(folder_root).mask_lut[[253, 254, 255]].tolist() == [253, -1, 255]
+    assert open_folder(folder_root).mask_code.values[[253, 254, 255]].tolist() == [253, -1, 255]
 
 
 def test_windows_line_ends_in_classes(folder_root: Path) -> None:
@@ -226,7 +226,7 @@ def test_camvid_lists(tmp_path: Path, save_png: Save) -> None:
     assert ids(dataset, "train") == ["train 0", "train 1"]
     assert dataset.class_names[:5] == ("sky", "building", "pole", "road", "pavement")
     assert dataset.palette.shape == (11, 3) and dataset.palette[3].tolist() == [128, 64, 128]
-    assert dataset.mask_lut[11] == -1
+    assert dataset.mask_code.values[11] == -1
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_segnet_layout(tmp_path: Path, save_png: Save) -> None:
         (tmp_path / f"{split}.txt").write_text("/SegNet/CamVid/train/x.png /SegNet/CamVid/trainannot/x.png\n")
     dataset = open_dataset(config("camvid", tmp_path), tmp_path)
     assert ids(dataset, "train") == ["train_0001"]
-    assert dataset.mask_lut[[10, 11, 12, 255]].tolist() == [10, 255, -1, 255]
+    assert dataset.mask_code.values[[10, 11, 12, 255]].tolist() == [10, 255, -1, 255]
 
 
 def test_real_camvid(camvid_root: Path, tmp_path: Path) -> None:
@@ -286,10 +286,10 @@ def test_cityscapes_label_ids(tmp_path: Path, save_png: Save) -> None:
     assert ids(dataset, "train") == ["train/bonn/bonn_000000_000019", "train/ulm/ulm_000000_000019"]
     assert ids(dataset, "val") == [] and len(ids(dataset, "test")) == 2
     assert len(dataset.class_names) == 19 and dataset.class_names[0] == "road" and dataset.class_names[18] == "bicycle"
-    assert dataset.mask_lut[[7, 8, 11, 26, 33]].tolist() == [0, 1, 2, 13, 18]
-    assert np.count_nonzero((dataset.mask_lut >= 0) & (dataset.mask_lut < 19)) == 19
-    assert (dataset.mask_lut[[0, 1, 9, 10, 14, 29, 30, 255]] == 255).all()
-    assert dataset.mask_lut[34] == -1
+    assert dataset.mask_code.values[[7, 8, 11, 26, 33]].tolist() == [0, 1, 2, 13, 18]
+    assert np.count_nonzero((dataset.mask_code.values >= 0) & (dataset.mask_code.values < 19)) == 19
+    assert (dataset.mask_code.values[[0, 1, 9, 10, 14, 29, 30, 255]] == 255).all()
+    assert dataset.mask_code.values[34] == -1
 
 
 def test_cityscapes_train_ids_win_and_are_strict(tmp_path: Path, save_png: Save) -> None:
@@ -298,7 +298,7 @@ def test_cityscapes_train_ids_win_and_are_strict(tmp_path: Path, save_png: Save)
     dataset = open_cityscapes(tmp_path)
     assert all("labelTrainIds" in str(record.mask) for record in dataset.records)
     # label ids under the other name would score 63.8 instead of 70.5 without a word (U2PL issue 13)
-    assert dataset.mask_lut[[0, 18, 19, 33, 255]].tolist() == [0, 18, -1, -1, 255]
+    assert dataset.mask_code.values[[0, 18, 19, 33, 255]].tolist() == [0, 18, -1, -1, 255]
 
 
 def test_cityscapes_ids_are_city_and_name_when_unique(tmp_path: Path, save_png: Save) -> None:
@@ -342,7 +342,7 @@ def test_voc(tmp_path: Path, save_png: Save) -> None:
         ("2007_000033", "test"),
     ]
     assert len(dataset.class_names) == 21 and dataset.class_names[15] == "person"
-    assert dataset.mask_lut[[0, 20, 21, 255]].tolist() == [0, 20, -1, 255]
+    assert dataset.mask_code.values[[0, 20, 21, 255]].tolist() == [0, 20, -1, 255]
     (tmp_path / "ImageSets/Segmentation/train.txt").write_text("2007_000032\n2007_000042\n")
     with pytest.raises(DataError, match=r"1 image \(2007_000042\) of the train split without a mask"):
         open_dataset(config("voc", tmp_path, 'data.test_split="val"'), tmp_path)

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from s4al.data import images
-from s4al.data.adapters import identity_lut
-from s4al.data.images import read_image, read_mask, resize_image, resize_mask
+from s4al.data.images import read_image, resize_image
+from s4al.data.masks import MaskCode, identity_code, read_mask, resize_mask
 from s4al.errors import DataError, ImageError, MaskError
 from tests.bad_images import (
     CORPUS,
@@ -29,7 +29,7 @@ from tests.bad_images import (
     raw_png,
 )
 
-LUT = identity_lut(3)
+CODE = identity_code(3)
 # images.py says so too, but pytest resets the filters
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
 
@@ -40,10 +40,10 @@ def write(folder: Path, data: bytes, name: str = "a.png") -> Path:
     return path
 
 
-def mask_of(folder: Path, pixels: np.ndarray | bytes, lut: np.ndarray = LUT, num_classes: int = 3) -> np.ndarray:
+def mask_of(folder: Path, pixels: np.ndarray | bytes, code: MaskCode = CODE, num_classes: int = 3) -> np.ndarray:
     """Write a mask and read it back at the size it should have, (2, 3)."""
     data = pixels if isinstance(pixels, bytes) else encode(pixels, "PNG")
-    return read_mask(write(folder, data, "0412.png"), lut, num_classes, (2, 3))
+    return read_mask(write(folder, data, "0412.png"), code, num_classes, (2, 3))
 
 
 # --- the corpus ---
@@ -227,7 +227,7 @@ def test_mutated_files_are_read_or_refused_and_nothing_else(tmp_path: Path) -> N
         path.write_bytes(data)
         for read in (
             lambda: read_image(path, max_megapixels=1, exif="refuse"),
-            lambda: read_mask(path, LUT, 3, (HEIGHT, WIDTH)),
+            lambda: read_mask(path, CODE, 3, (HEIGHT, WIDTH)),
         ):
             try:
                 read()
@@ -265,7 +265,7 @@ def test_no_flipped_bit_of_a_mask_passes_silently(tmp_path: Path) -> None:
         data[position] ^= 1 << int(generator.integers(8))
         path.write_bytes(data)
         with contextlib.suppress(MaskError):
-            wrong += not np.array_equal(read_mask(path, LUT, 3, (20, 30)), labels)
+            wrong += not np.array_equal(read_mask(path, CODE, 3, (20, 30)), labels)
         path.write_bytes(data := bytearray(encode(labels, "PNG")))
     assert wrong == 0
 
@@ -287,21 +287,21 @@ def test_mask_forms_with_class_ids(tmp_path: Path) -> None:
 
 def test_low_bit_grey_masks_keep_their_samples(tmp_path: Path) -> None:
     """Pillow would give 0, 85, 170, 255 (2 bits) and 0, 17, 34 (4 bits)."""
-    lut = identity_lut(4)
+    code = identity_code(4)
     two = raw_png(3, 2, 2, 0, b"\0\x18" + b"\0\xe4")  # rows 0 1 2 and 3 2 1
-    np.testing.assert_array_equal(mask_of(tmp_path, two, lut, 4), [[0, 1, 2], [3, 2, 1]])
+    np.testing.assert_array_equal(mask_of(tmp_path, two, code, 4), [[0, 1, 2], [3, 2, 1]])
     four = raw_png(3, 2, 4, 0, b"\0\x01\x20" + b"\0\x32\x10")
-    np.testing.assert_array_equal(mask_of(tmp_path, four, lut, 4), [[0, 1, 2], [3, 2, 1]])
+    np.testing.assert_array_equal(mask_of(tmp_path, four, code, 4), [[0, 1, 2], [3, 2, 1]])
     packed = encode(Image.fromarray(np.array([[0, 1, 2], [3, 2, 1]], np.uint8)).quantize(4), "PNG")
     assert packed[24] < 8  # Pillow packs small palettes into few bits
-    assert mask_of(tmp_path, packed, lut, 4).max() < 4
+    assert mask_of(tmp_path, packed, code, 4).max() < 4
 
 
-def test_mask_lut_maps_raw_ids(tmp_path: Path) -> None:
+def test_mask_code_maps_raw_ids(tmp_path: Path) -> None:
     lut = np.full(2**16, -1, np.int16)
     lut[[7, 300, 9]] = [0, 1, 255]
     ids = np.array([[7, 300, 9], [9, 7, 300]], np.uint16)
-    np.testing.assert_array_equal(mask_of(tmp_path, ids, lut, 2), [[0, 1, 255], [255, 0, 1]])
+    np.testing.assert_array_equal(mask_of(tmp_path, ids, MaskCode(lut), 2), [[0, 1, 255], [255, 0, 1]])
 
 
 def test_out_of_range_id_is_named_with_count_and_position(tmp_path: Path) -> None:
@@ -324,13 +324,13 @@ def test_no_id_wraps(value: int, tmp_path: Path) -> None:
 
 def test_lut_entry_beyond_the_classes_is_not_a_label(tmp_path: Path) -> None:
     with pytest.raises(MaskError, match="holds class 2"):
-        mask_of(tmp_path, np.full((2, 3), 2, np.uint8), identity_lut(3), 2)
+        mask_of(tmp_path, np.full((2, 3), 2, np.uint8), identity_code(3), 2)
 
 
 @pytest.mark.parametrize(("classes", "top"), [(1, 0), (255, 254)])
 def test_one_class_and_255_classes(classes: int, top: int, tmp_path: Path) -> None:
     ids = np.array([[0, top, 255], [0, 0, top]], np.uint8)
-    np.testing.assert_array_equal(mask_of(tmp_path, ids, identity_lut(classes), classes), ids)
+    np.testing.assert_array_equal(mask_of(tmp_path, ids, identity_code(classes), classes), ids)
 
 
 def test_mask_of_only_void(tmp_path: Path) -> None:
@@ -369,15 +369,15 @@ def test_masks_are_never_resized(shape: tuple[int, int], tmp_path: Path) -> None
 def test_mask_that_is_no_regular_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.png")
     with pytest.raises(MaskError, match="not a regular file"):
-        read_mask(tmp_path / "fifo.png", LUT, 3, (2, 3))
+        read_mask(tmp_path / "fifo.png", CODE, 3, (2, 3))
     with pytest.raises(MaskError, match="cannot be read"):
-        read_mask(tmp_path / "missing.png", LUT, 3, (2, 3))
+        read_mask(tmp_path / "missing.png", CODE, 3, (2, 3))
 
 
 def test_mask_changed_since_the_run_began(tmp_path: Path) -> None:
     path = write(tmp_path, encode(np.zeros((2, 3), np.uint8), "PNG"))
     with pytest.raises(DataError, match="changed since this run began"):
-        read_mask(path, LUT, 3, (2, 3), expected_sha256="0" * 64)
+        read_mask(path, CODE, 3, (2, 3), expected_sha256="0" * 64)
 
 
 # --- resizing ---

@@ -18,8 +18,9 @@ from s4al.config import Config, resolve
 from s4al.data import Pool, Record, Row, load_pool, open_dataset, verify_sources
 from s4al.data.adapters import open_images
 from s4al.data.cache import ImageCache
-from s4al.data.images import read_image, resize_image, resize_mask
+from s4al.data.images import read_image, resize_image
 from s4al.data.ingest import _in_order, _Read, ingest, initial_labelled, oracle_mask, read_row_mask
+from s4al.data.masks import resize_mask
 from s4al.data.pool import write_pool
 from s4al.errors import ConfigError, DataError, ImageError, MaskError, RunStateError
 from s4al.files import sha256_file

@@ -6,7 +6,7 @@ import pytest
 from s4al import files
 from s4al.config import set_values
 from s4al.data.cache import CacheWriter
-from s4al.data.images import resize_mask
+from s4al.data.masks import resize_mask
 from s4al.run.labelling import ask_oracle
 from s4al.run.state import NOT_LABELLED, Run
 from s4al.trainer.targets import build_targets, open_targets

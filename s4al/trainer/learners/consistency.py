@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s4al.data.images import VOID
+from s4al.data.masks import VOID
 from s4al.trainer.batches import Batch, normalise
 from s4al.trainer.learners.learner import Learner, Losses, Step
 from s4al.trainer.learners.mean_teacher import CUTMIX_AREA

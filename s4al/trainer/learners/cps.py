@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from s4al.config import TrainerConfig
-from s4al.data.images import IGNORE
+from s4al.data.masks import IGNORE
 from s4al.trainer.batches import Batch, normalise
 from s4al.trainer.learners.learner import Learner, Losses, Setting, Step
 from s4al.trainer.learners.unlabelled.mixing import box_mask, partner, paste

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from s4al.data.images import IGNORE
+from s4al.data.masks import IGNORE
 from s4al.trainer.batches import Batch, normalise
 from s4al.trainer.learners.learner import Learner, Losses, Step
 from s4al.trainer.learners.unlabelled.mixing import box_mask, class_mask, next_image, partner, paste

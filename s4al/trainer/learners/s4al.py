@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from s4al.data.images import VOID
+from s4al.data.masks import VOID
 from s4al.trainer.batches import Batch
 from s4al.trainer.learners.learner import Learner, Losses, Setting, Step
 from s4al.trainer.learners.unlabelled.mixing import class_mask, mask_of_classes, next_image, paste

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s4al.data.images import IGNORE, VOID
+from s4al.data.masks import IGNORE, VOID
 from s4al.trainer.losses import mean_where
 
 

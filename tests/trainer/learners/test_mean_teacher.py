@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from s4al.data.images import IGNORE
+from s4al.data.masks import IGNORE
 from s4al.trainer.learners.mean_teacher import pixel_weights
 from s4al.trainer.learners.unlabelled.views import View
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from s4al.data.images import IGNORE, VOID
+from s4al.data.masks import IGNORE, VOID
 from s4al.trainer.learners.unlabelled.views import View
 from s4al.trainer.losses import labelled, upsample
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from s4al.data.images import IGNORE
+from s4al.data.masks import IGNORE
 from s4al.trainer.networks.network import IMAGENET_MEAN, IMAGENET_STD
 
 _JITTERED = 0.5  # of the images (published code)

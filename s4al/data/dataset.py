@@ -1,0 +1,46 @@
+"""What a data set is once its folder is listed: images, their masks, and what the masks mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4al.data.masks import MaskCode
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image. `mask` is None where nobody has labelled it yet."""
+
+    id: str
+    split: str
+    image: Path
+    mask: Path | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set folder, listed but not read.
+
+    Attributes
+    ----------
+    class_names : C names; train ids are their positions.
+    palette : (C, 3) uint8 RGB, for people's eyes.
+    records : sorted by split (train, val, test), then id; ids are unique.
+    mask_code : what the masks' samples mean.
+    """
+
+    root: Path
+    class_names: tuple[str, ...]
+    palette: NDArray[np.uint8]
+    records: tuple[Record, ...]
+    mask_code: MaskCode
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)

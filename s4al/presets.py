@@ -111,6 +111,17 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "regions_per_image": 16,
         },  # an eighth of all pixels in all
     },
+    # What depends on the images and the machine (sizes, steps, who answers) is added by cli/suggestions.py.
+    "images": {
+        "model": {"backbone": "efficientnet_lite0"},
+        "trainer": {
+            "batch_unlabelled": 2,
+            "optimizer": "adam",
+            "lr": 5e-4,
+            "head_lr_multiplier": 4.0,
+            "warmup_steps": 100,
+        },
+    },
     "camvid": {"data": {"adapter": "camvid"}},
     "camvid-small": _SMALL,
     "camvid-s4al": {
@@ -205,6 +216,9 @@ class Note(NamedTuple):
 _PLUS, _S4AL = "S4AL+, arXiv 2210.08403", "S4AL, WACV 2023"
 NOTES = {
     "demo": Note("embedded street scenes, no downloads, a few minutes on two cores"),
+    "images": Note(
+        "your own images: pretrained weights; sizes, regions and steps from the images; with --data the default"
+    ),
     "camvid-small": Note("CamVid at 180x240 from random weights, under 45 minutes on two cores"),
     "camvid": Note(
         "CamVid 360x480: 10 % labelled, one round of 4 regions of 30x30 an image",

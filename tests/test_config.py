@@ -82,6 +82,61 @@ def test_bare_words_and_toml_values_are_both_accepted():
     assert (resolved.data.adapter, resolved.model.weights, resolved.pseudo.scales) == ("voc", "none", (1.0, 2.0, 0.5))
 
 
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("data.classes=background,red", ("background", "red")),
+        ("data.classes=background", ("background",)),
+        ('data.classes="a","b c"', ("a", "b c")),
+        ('data.classes="a, b"', ("a", "b")),
+        ('data.classes=["a"]', ("a",)),
+        ("pseudo.scales=1,2,0.5", (1.0, 2.0, 0.5)),
+        ("pseudo.scales=2", (2.0,)),
+        ("data.value_range=0,4095", (0.0, 4095.0)),
+        ("data.mask_values=0:background,255:red", {"0": "background", "255": "red"}),
+        ("data.mask_values=#804000:road,#000000:ignore", {"#804000": "road", "#000000": "ignore"}),
+        ('data.mask_values={0 = "a", "128,64,0" = "b"}', {"0": "a", "128,64,0": "b"}),
+    ],
+)
+def test_lists_and_tables_as_a_shell_makes_them_easy(override, value, tmp_path):
+    name = override.partition("=")[0].split(".")
+    resolved = config.resolve(None, None, [override])
+    assert getattr(getattr(resolved, name[0]), name[1]) == value
+    (tmp_path / "run.toml").write_text(config.dump(resolved))
+    assert config.load(tmp_path / "run.toml") == resolved
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.mask_values=3", "valid dictionary"),
+        ("data.mask_values=road", "'road' is not of the form value:name"),
+        ("pseudo.scales=1,x", "unable to parse"),
+        ("data.value_range=1,2,3", "at most 2 items"),
+        ("trainer.batch_labelled_only=1", "batch norms need two images at least; set trainer.batch_labelled_only=2"),
+    ],
+)
+def test_what_is_no_list_table_or_batch(override, message):
+    with pytest.raises(ConfigError, match=message):
+        config.resolve(None, None, [override])
+
+
+def test_a_batch_of_one_is_refused_where_a_learner_looks_at_it_alone():
+    one = ["trainer.batch_labelled=1", "trainer.batch_unlabelled=2"]
+    config.resolve(None, None, one)  # S4AL+ puts them together
+    with pytest.raises(ConfigError, match=r"trainer\.batch_labelled is 1.*set trainer\.batch_labelled=2"):
+        config.resolve(None, None, ["learner.name=mean-teacher", *one])
+
+
+def test_inferred_settings_replace_the_presets_and_give_way_to_what_was_typed(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[data]\nwidth = 320\n")
+    inferred = {"data.height": 64, "data.width": 96, "trainer.lr": 0.5}
+    resolved = config.resolve("camvid-small", file, ["trainer.lr=0.1"], inferred)
+    assert (resolved.data.height, resolved.data.width, resolved.trainer.lr) == (64, 320, 0.1)
+    assert config.given_keys(file, ["trainer.lr=0.1"]) == {"data.width", "trainer.lr"}
+
+
 def test_only_machine_settings_and_length_may_change_on_resume():
     stored = config.resolve("camvid")
     free = config.set_values(stored, ["run.cycles=5", "scorer.batch_size=9", "data.root='elsewhere'"])

@@ -29,6 +29,7 @@ from s4al.config.toml import changes as changes
 from s4al.config.toml import dump as dump
 from s4al.config.toml import fingerprint as fingerprint
 from s4al.config.toml import flatten as flatten
+from s4al.config.toml import given_keys as given_keys
 from s4al.config.toml import load as load
 from s4al.config.toml import resolve as resolve
 from s4al.config.toml import set_values as set_values

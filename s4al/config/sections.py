@@ -7,9 +7,9 @@ where it is silent the value of the author-derived code is, and the comment says
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Metric = Literal[
     "entropy", "least_confidence", "margin", "flip_entropy", "bald", "difficulty", "difficulty_entropy", "label_doubt"
@@ -51,6 +51,30 @@ LearnerName = Literal[
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _bare_lists(cls, value: Any, info: ValidationInfo) -> Any:
+        """What a shell makes easy: `background,red` for a list, `0:background,255:ignore` for a table."""
+        assert info.field_name is not None
+        annotation = cls.model_fields[info.field_name].annotation
+        kinds = {get_origin(each) for each in (annotation, *get_args(annotation))}
+        if dict in kinds and isinstance(value, str):
+            return dict(_pair(each) for each in _split(value))
+        if tuple in kinds and isinstance(value, str | int | float):
+            return _split(value) if isinstance(value, str) else [value]
+        return value
+
+
+def _split(text: str) -> list[str]:
+    return [item.strip().strip("\"'") for item in text.split(",") if item.strip()]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":" if ":" in text else "=")
+    if not colon:
+        raise ValueError(f"{text!r} is not of the form value:name")
+    return name.strip(), value.strip()
 
 
 class RunConfig(Section):

@@ -8,6 +8,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,7 +19,12 @@ from s4al.errors import ConfigError
 from s4al.presets import PRESETS
 
 
-def resolve(preset: str | None = None, file: Path | None = None, overrides: Iterable[str] = ()) -> Config:
+def resolve(
+    preset: str | None = None,
+    file: Path | None = None,
+    overrides: Iterable[str] = (),
+    inferred: Mapping[str, Any] = MappingProxyType({}),
+) -> Config:
     """Build the configuration of a run.
 
     Parameters
@@ -26,6 +32,7 @@ def resolve(preset: str | None = None, file: Path | None = None, overrides: Iter
     preset : a name of `PRESETS`, or None for the plain defaults.
     file : a TOML file with the same sections.
     overrides : `section.key=value` strings; the value is read as TOML, and as a string where that fails.
+    inferred : `{"section.key": value}` that the data suggest; they replace the preset's, and give way to all else.
 
     Raises
     ------
@@ -38,11 +45,21 @@ def resolve(preset: str | None = None, file: Path | None = None, overrides: Iter
                 f"Unknown preset {preset!r}{_nearest(preset, PRESETS)}.", remedy=f"Presets: {', '.join(PRESETS)}."
             )
         _merge(tree, PRESETS[preset])
+    for name, value in inferred.items():
+        section, _, key = name.partition(".")
+        _merge(tree, {section: {key: value}})
     if file is not None:
         _merge(tree, _read_toml(file))
     for override in overrides:
         _merge(tree, _parse_override(override))
     return _validate(tree, str(file) if file else "command line")
+
+
+def given_keys(file: Path | None, overrides: Iterable[str]) -> set[str]:
+    """The `section.key` names that a configuration file and the command line set. Raises ConfigError."""
+    trees = [*([_read_toml(file)] if file else []), *map(_parse_override, overrides)]
+    sections = [item for tree in trees for item in tree.items() if isinstance(item[1], Mapping)]
+    return {f"{section}.{key}" for section, values in sections for key in values}
 
 
 def load(path: Path) -> Config:

@@ -82,6 +82,21 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _batches_have_statistics(self) -> Config:
+        """All networks here have batch norms, and one image has no statistics to normalise by."""
+        trainer, joint = self.trainer, self.learner.name in RECO_LEARNERS
+        sizes = {"batch_labelled_only": trainer.batch_labelled_only}
+        if not joint:  # they look at the two apart
+            sizes |= {"batch_labelled": trainer.batch_labelled, "batch_unlabelled": trainer.batch_unlabelled}
+        for name, images in sizes.items():
+            if images < 2:
+                raise ValueError(
+                    f"trainer.{name} is {images}, and the network's batch norms need two images at least; set "
+                    f"trainer.{name}=2"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _warm_up_ends(self) -> Config:
         trainer, warm_up = self.trainer, self.trainer.warmup_steps
         lengths = {

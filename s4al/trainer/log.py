@@ -18,6 +18,7 @@ from s4al.trainer.checkpoint import Meta, checkpoints, read_meta, save_checkpoin
 from s4al.watch import Watch
 
 _TENSORBOARD_EVERY = 10  # steps
+_ESTIMATE_AFTER = 20  # steps, of which the first few are slow
 
 
 class TrainingLog:
@@ -28,11 +29,23 @@ class TrainingLog:
     work : the training's work folder; lines of metrics.jsonl after its newest checkpoint are dropped, because the
         attempt that wrote them did not get to the next one.
     steps, images_per_step : of the whole training, over all processes.
+    images_after : that the run's later trainings will see, for an estimate of its length.
     """
 
-    def __init__(self, run: Run, cycle: int, work: Path, watch: Watch, *, steps: int, images_per_step: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        cycle: int,
+        work: Path,
+        watch: Watch,
+        *,
+        steps: int,
+        images_per_step: int,
+        images_after: int,
+    ) -> None:
         self._run, self._cycle, self._work, self._watch = run, cycle, work, watch
-        self._steps, self._images_per_step = steps, images_per_step
+        self._steps, self._images_per_step, self._images_after = steps, images_per_step, images_after
+        self._added, self._begun = 0, 0.0
         self._lines: list[str] = []
         self._clock = self._window = time.monotonic()
         self._images = 0
@@ -54,10 +67,26 @@ class TrainingLog:
         self._watch.progress(
             f"cycle {self._cycle} train", step + 1, self._steps, loss=figures["loss"], images_per_s=rate
         )
+        self._estimate(step, now)
         if step % _TENSORBOARD_EVERY == 0:
             for name, value in {**figures, "lr": lr, "images_per_s": rate}.items():
                 self._writer.add_scalar(name, value, step)
             self._images, self._window = 0, now
+
+    def _estimate(self, step: int, now: float) -> None:
+        """Once, when the pace is known: how long this training and those after it will take."""
+        self._added += 1
+        if self._added == _ESTIMATE_AFTER // 2:
+            self._begun = now
+        if self._added != _ESTIMATE_AFTER or step + 1 == self._steps:
+            return
+        per_step_s = (now - self._begun) / (_ESTIMATE_AFTER - _ESTIMATE_AFTER // 2)
+        left_s = (self._steps - step - 1) * per_step_s
+        line = f"Cycle {self._cycle}: about {minutes(left_s)} of training left"
+        if self._images_after:
+            later_s = self._images_after / self._images_per_step * per_step_s
+            line += f", {minutes(left_s + later_s)} for all trainings of the run"
+        self._watch.note(f"{line}. Ctrl-C stops it, and the same command goes on.")
 
     def checkpoint(self, step: int, networks: Mapping[str, nn.Module], optimizer: Optimizer) -> None:
         """Commit what has been reached after `step` steps, with the metrics up to there. Raises StorageError."""
@@ -72,6 +101,14 @@ class TrainingLog:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def minutes(seconds: float) -> str:
+    """A length as people say it: 50 s, 12 min, 3 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    hours, rest = divmod(round(seconds / 60), 60)
+    return f"{hours} h {rest} min" if hours else f"{rest} min"
 
 
 def tensorboard_folder(run: Run, cycle: int) -> Path:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from s4al import files
-from s4al.config import Config, TrainerConfig
+from s4al.config import TrainerConfig
 from s4al.data import Pool
 from s4al.data.cache import ImageCache
 from s4al.errors import NumericsError
@@ -37,6 +37,7 @@ from s4al.trainer.log import TrainingLog, tensorboard_folder
 from s4al.trainer.networks.build import build_network
 from s4al.trainer.networks.depthwise import keep_depthwise_in_float32
 from s4al.trainer.networks.network import SegmentationNetwork
+from s4al.trainer.schedule import images_after, poly, quarter_cosine, schedule, warm_up
 from s4al.trainer.targets import build_targets, open_targets, targets_file
 from s4al.watch import Watch
 
@@ -167,7 +168,10 @@ class Training:
 
     def _open_log(self) -> TrainingLog:
         images = batch_size(self.parts)
-        return TrainingLog(self.run, self.cycle, self.work, self.watch, steps=self.steps, images_per_step=images)
+        later = images_after(self.config, self.cycle)
+        return TrainingLog(
+            self.run, self.cycle, self.work, self.watch, steps=self.steps, images_per_step=images, images_after=later
+        )
 
     def _resume(self) -> int:
         newest = checkpoints(self.work)[-1:]
@@ -278,31 +282,3 @@ def _build_optimizer(groups: list[dict[str, Any]], trainer: TrainerConfig) -> Op
         return Adam(groups, betas=betas, fused=True)
     nesterov = trainer.momentum > 0
     return SGD(groups, momentum=trainer.momentum, nesterov=nesterov, fused=True)
-
-
-def poly(epoch: int, epochs: int, power: float) -> float:
-    """Factor of the learning rate in an epoch, (1 - epoch / epochs) ** power; stepped by epoch (author code)."""
-    return (1.0 - epoch / epochs) ** power
-
-
-def quarter_cosine(epoch: int, epochs: int) -> float:
-    """cos(pi epoch / (2 epochs)), of Grubišić et al."""
-    return math.cos(math.pi * epoch / (2 * epochs))
-
-
-def warm_up(step: int, steps: int) -> float:
-    """Factor of the learning rate in a step, from 1 / steps in the first to 1 after `steps` of them.
-
-    Without it the first gradients, whose norm is a hundred times that of later ones, blow up the early layers, behind
-    whose batch norm the effective step is small ever after.
-    """
-    return min(1.0, (step + 1) / steps) if steps else 1.0
-
-
-def schedule(config: Config, cycle: int, *, joint: bool) -> tuple[int, int]:
-    """(epochs, iterations an epoch) of a cycle; the last joint training is longer (paper Table 1)."""
-    trainer = config.trainer
-    if not joint:
-        return trainer.epochs, trainer.iterations_per_epoch
-    last = cycle == config.run.cycles - 1
-    return (trainer.last_epochs if last else trainer.epochs), trainer.joint_iterations_per_epoch

@@ -5,18 +5,22 @@ import dataclasses
 import itertools
 import json
 import math
+import re
 
 import pytest
 import torch
 
 from s4al import files
+from s4al.config import set_values
 from s4al.errors import NumericsError
-from s4al.trainer import loop, train_cycle
+from s4al.trainer import log, loop, train_cycle
 from s4al.trainer.checkpoint import checkpoints, load_network
 from s4al.trainer.distributed import launch_fabric
 from s4al.trainer.learners import learner, supervised
-from s4al.trainer.loop import poly, quarter_cosine, schedule, warm_up
+from s4al.trainer.log import minutes
+from s4al.trainer.schedule import images_after, poly, quarter_cosine, schedule, warm_up
 from s4al.watch import Interrupted, Watch
+from tests.notes import Notes
 from tests.resume import train_beside_a_stopped_one
 from tests.tiny import StopAfter, digests, labelled_run, tiny_config
 
@@ -43,6 +47,29 @@ def test_schedule_of_the_papers_table():
     config = tiny_config("run.cycles=3", "trainer.epochs=100", "trainer.last_epochs=150")
     assert [schedule(config, cycle, joint=cycle > 0)[0] for cycle in range(3)] == [100, 100, 150]
     assert schedule(config, 2, joint=False)[0] == 100  # nothing is unlabelled: plain supervision
+
+
+def test_images_that_are_left_by_hand():
+    config = tiny_config(
+        "run.cycles=3", "trainer.epochs=4", "trainer.last_epochs=6", "trainer.joint_iterations_per_epoch=10"
+    )  # 2 + 2 images a step: 4 x 10 x 4 = 160 in cycle 1, 6 x 10 x 4 = 240 in cycle 2
+    assert [images_after(config, cycle) for cycle in range(3)] == [400, 240, 0]
+    compared = set_values(config, ["run.random_regions=true", "run.full_supervision=true"])
+    assert [images_after(compared, cycle) for cycle in range(3)] == [1040, 880, 640]
+
+
+def test_a_long_training_says_after_20_steps_how_long_it_takes(tmp_path, fabric, monkeypatch):
+    run, pool, _ = labelled_run(tmp_path / "run", "trainer.epochs=8")
+    clock = itertools.count(0.0, 3.0)
+    monkeypatch.setattr(log.time, "monotonic", lambda: next(clock))
+    watch = Notes()
+    train_cycle(run, 0, pool, fabric=fabric, watch=watch)
+    (line,) = watch.lines  # 4 of 24 steps are left, then 6 of 4 images instead of 2
+    found = re.fullmatch(
+        r"Cycle 0: about (\d+) s of training left, (\d+) (s|min) for all trainings of the run\. .*", line
+    )
+    assert found and 12 <= int(found[1]) < 60
+    assert minutes(59.4) == "59 s" and minutes(60) == "1 min" and minutes(3 * 3600 + 5 * 60) == "3 h 5 min"
 
 
 def test_a_stopped_training_continues_to_the_same_bytes(tmp_path, fabric):

@@ -1,0 +1,135 @@
+"""Settings for people's own images, from what the folder holds and what this machine is: the preset `images`.
+
+Each is stored in the run as if it had been typed, and gives way to what was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_MULTIPLE = 32  # of the network's input: its deepest stride at most
+_LEAST = 16  # data.height and data.width
+# Longest side of the network's input: what a training of an hour or two can look at.
+_LONGEST_SIDE = {False: 384, True: 1024}  # without and with a GPU
+_SAME_SHAPE = 0.05  # how far the sides' ratio may be off where a larger input fits better
+_REGIONS_HIGH = 12  # S4AL+: 30 of 360 pixels, and 43 of 688 with smaller objects
+_PAPER_HEIGHT = 360
+# Each labelled image is seen so many times in a training: a fifth of the paper's, from pretrained weights.
+_DRAWS_PER_IMAGE = 100
+_FEWEST_STEPS, _MOST_STEPS = 400, 5000
+_EPOCHS, _LAST_EPOCHS = 20, 30  # in proportion as in the paper's Table 1
+_BATCH = 4
+_FEWEST_LABELLED = 8  # images at the start
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """Settings, and a line about each for people."""
+
+    settings: dict[str, Any]
+    lines: tuple[str, ...]
+
+
+def suggest(sizes: Sequence[tuple[int, int]], train: int, labelled: int, *, gpu: bool) -> Suggested:
+    """Input size, regions, steps and starting labels for a data set.
+
+    Parameters
+    ----------
+    sizes : (height, width) of a sample of the images, pixels.
+    train : training images.
+    labelled : those of them that have a mask.
+    gpu : whether a GPU trains.
+    """
+    height, width = input_size(sizes, longest=_LONGEST_SIDE[gpu])
+    region = max(2, round(height / _REGIONS_HIGH))
+    scale = height / _PAPER_HEIGHT
+    fraction, oracle = _start(train, labelled)
+    start = labelled if oracle == "people" else max(1, round(fraction * train))
+    steps = _steps(start)
+    settings = {
+        "data.height": height,
+        "data.width": width,
+        "data.oracle": oracle,
+        "data.labelled_fraction": fraction,
+        "acquisition.region_height": region,
+        "acquisition.region_width": min(region, width),
+        "augment.cutout_pixels": max(1, round(50 * scale)),
+        "augment.blur_sigma_min": round(0.25 * scale, 3),
+        "augment.blur_sigma_max": round(1.25 * scale, 3),
+        "trainer.epochs": _EPOCHS,
+        "trainer.last_epochs": _LAST_EPOCHS,
+        "trainer.iterations_per_epoch": steps // _EPOCHS,
+        "trainer.joint_iterations_per_epoch": 2 * steps // _EPOCHS,
+        "trainer.precision": "bf16-mixed" if gpu or _multiplies_bfloat16() else "32-true",
+    }
+    if start == train:
+        settings["run.cycles"] = 1
+    first = f"Steps: {steps:,}"
+    then = f"{first}, then {2 * steps * _LAST_EPOCHS // _EPOCHS:,} with what was asked and pseudo-labels."
+    lines = (
+        f"Network input: {height} x {width} pixels (height x width); regions: {region} x {min(region, width)} of them.",
+        _who_labels(train, labelled, start),
+        f"{first}; there is nothing to ask." if start == train else then,
+    )
+    return Suggested(settings, lines)
+
+
+def input_size(sizes: Sequence[tuple[int, int]], *, longest: int) -> tuple[int, int]:
+    """(height, width) of the network's input, multiples of 32 where the images have as much.
+
+    The shape of the median image, and at most its size: larger inputs hold nothing more, other shapes squash. Of all
+    such sizes the largest whose shape is right to 5 %, else the one whose shape is nearest.
+    """
+    median = _median([height for height, _ in sizes]), _median([width for _, width in sizes])
+    shrink = min(1.0, longest / max(median))
+    high, wide = (max(side * shrink, _LEAST) for side in median)
+    if min(high, wide) < _MULTIPLE:
+        return round(high), round(wide)
+    shape = median[1] / median[0]
+    fitting = [
+        (row, col)
+        for row in range(_MULTIPLE, math.floor(high) + 1, _MULTIPLE)
+        for col in range(_MULTIPLE, math.floor(wide) + 1, _MULTIPLE)
+    ]
+    wrong = {size: abs(math.log(size[1] / size[0] / shape)) for size in fitting}
+    right = [size for size in fitting if wrong[size] <= _SAME_SHAPE]
+    return max(right or [size for size in fitting if wrong[size] == min(wrong.values())], key=math.prod)
+
+
+def _median(values: Sequence[int]) -> int:
+    return sorted(values)[(len(values) - 1) // 2]
+
+
+def _start(train: int, labelled: int) -> tuple[float, str]:
+    """(share of the pool that is labelled at the start, who answers the queries)."""
+    if labelled < train:
+        return 1.0, "people"
+    return round(min(1.0, max(0.1, _FEWEST_LABELLED / train)), 4), "masks"
+
+
+def _who_labels(train: int, labelled: int, start: int) -> str:
+    if start == train:
+        return f"Labels: all {train:,} training images, from the start."
+    if labelled < train:
+        return f"Labels: {labelled:,} of {train:,} training images have a mask; people are asked about the others."
+    return f"Labels: {start:,} of {train:,} training images at the start; the masks of the others answer for people."
+
+
+def _steps(start: int) -> int:
+    """Of the first training, a multiple of its epochs."""
+    wanted = min(max(_DRAWS_PER_IMAGE * start // _BATCH, _FEWEST_STEPS), _MOST_STEPS)
+    return wanted // _EPOCHS * _EPOCHS
+
+
+@cache
+def _multiplies_bfloat16() -> bool:
+    """Whether the processor does; elsewhere bfloat16 is emulated, and slower than float32."""
+    try:
+        return " amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False

@@ -166,6 +166,32 @@ def score(
 
 
 @app.command()
+def predict(
+    root: RunFolder,
+    images: Annotated[
+        Path, typer.Option(metavar="DIR", help="The images: every one below this folder.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the masks go; in the run if not given.", show_default=False),
+    ] = None,
+    cycle: Cycle = None,
+    engine: Annotated[Engine | None, typer.Option(help="Instead of the run's.", show_default=False)] = None,
+    device: Device = "auto",
+    overlays: Annotated[bool, typer.Option(help="Pictures of the masks over the images, for people.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Write the masks of a folder of images, with overlays and a table of what is in them."""
+    from s4al.cli import stages, views
+
+    with _watching() as watch:
+        result = stages.predict(
+            root, images=images, out=out, cycle=cycle, engine=engine, device=device, overlays=overlays, watch=watch
+        )
+    _answer(result, views.prediction, as_json)
+
+
+@app.command()
 def select(
     root: RunFolder,
     cycle: Cycle = None,

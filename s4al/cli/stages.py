@@ -76,6 +76,50 @@ def score(
     return {**result, "metric": by, "hardest": _hardest(Path(result["out"]), by)}
 
 
+def predict(
+    root: Path,
+    *,
+    images: Path,
+    out: Path | None,
+    cycle: int | None,
+    engine: EngineName | None,
+    device: str,
+    overlays: bool,
+    watch: Watch,
+) -> dict[str, Any]:
+    """Write the masks of a folder of images into `out`, or into the run.
+
+    Returns
+    -------
+    `{"run", "cycle", "images", "quarantined", "seconds", "images_per_s", "engine", "provider", "classes", "out"}`.
+
+    Raises
+    ------
+    ConfigError, DataError, EngineError, NumericsError, RunStateError, StorageError.
+    """
+    from s4al.export import CycleNetworks
+    from s4al.scorer import EngineRequest
+    from s4al.scorer.cycle import open_run_engine
+    from s4al.scorer.predict import check_place, predict_folder
+
+    run = Run.open(root)
+    number = _newest(run, cycle, "export")
+    target = out or root / "predicted" / f"{images.resolve().name}-cycle-{number:03d}"
+    check_place(images, target)  # before an engine is opened, which may take minutes
+    with _locked_if_inside(root, out, "predict"):
+        opened = open_run_engine(run, number, EngineRequest(engine, device, CycleNetworks(run, number)), watch=watch)
+        result = predict_folder(
+            images,
+            opened,
+            target,
+            palette=run.palette,
+            max_megapixels=run.config.data.max_megapixels,
+            overlays=overlays,
+            watch=watch,
+        )
+    return {"run": str(root), "cycle": number, **_plain(result)}
+
+
 def select(root: Path, *, cycle: int | None, watch: Watch, **settings: Any) -> dict[str, Any]:
     """Commit the selections of a cycle; settings that are None are the run's. Raises RunStateError, StorageError."""
     from s4al.export import CycleNetworks

@@ -15,6 +15,7 @@ from s4al.cli.messages import visible
 from s4al.run.state import STAGES
 
 _MOST_CYCLES = 5  # columns of the table by class that fit in 80 characters
+_MOST_CLASSES = 20  # of a list that is not the point of an answer
 
 
 def training(console: Console, result: dict[str, Any]) -> None:
@@ -96,6 +97,34 @@ def scoring(console: Console, result: dict[str, Any]) -> None:
             "Set aside": f"{_count(result['quarantined'], 'image')}, listed in quarantine.parquet",
             "Engine": f"{result['engine']} ({result['provider']})",
             "Scores": result["out"],
+        },
+    )
+
+
+def prediction(console: Console, result: dict[str, Any]) -> None:
+    """`predict`: what the network saw in all images together, and where the masks are."""
+    shares = sorted(result["classes"].items(), key=lambda item: -item[1])
+    seen = [(name, share) for name, share in shares if share > 0]
+    absent = [str(name) for name, share in shares if not share]
+    if seen:
+        table = _table("", "Class", "Of all pixels")
+        for name, share in seen[:_MOST_CLASSES]:
+            table.add_row(Text(visible(name)), _percent(share))
+        if rest := seen[_MOST_CLASSES:]:
+            table.add_row(f"{len(rest)} more", _percent(sum(share for _, share in rest)))
+        console.print(table)
+    rate = f", {result['images_per_s']:,.1f} images/s" if result["images"] else ""
+    lines = {"Predicted": f"{_count(result['images'], 'image')} in {_seconds(result['seconds'])}{rate}"}
+    if seen and absent:
+        lines["Not seen"] = ", ".join(absent) if len(absent) <= _MOST_CLASSES else f"{len(absent)} classes"
+    if result["quarantined"]:
+        lines["Set aside"] = f"{_count(result['quarantined'], 'image')}, listed in quarantine.csv"
+    _list(
+        console,
+        {
+            **lines,
+            "Network": f"cycle {result['cycle']} of {result['run']}, {result['engine']} ({result['provider']})",
+            "Masks": result["out"],
         },
     )
 

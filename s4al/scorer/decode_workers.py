@@ -31,11 +31,13 @@ class Decoded:
     ----------
     pixels_HWC : uint8; None where `reason` says why.
     size : height and width of the original.
+    preview_HWC : uint8, of a size for people to look at, where one was asked for.
     """
 
     pixels_HWC: NDArray[np.uint8] | None
     size: tuple[int, int] = (0, 0)
     reason: str = ""
+    preview_HWC: NDArray[np.uint8] | None = None
 
 
 # Must be importable by name, and picklable with its settings (functools.partial is).

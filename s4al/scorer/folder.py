@@ -47,7 +47,22 @@ def score_folder(images: Path, engine: Engine, out: Path, *, max_megapixels: flo
     if out.exists():
         raise RunStateError(f"{out} exists.", kept="It was not changed.", remedy="Name a new folder with --out.")
     started = time.monotonic()
-    names = _list_images(images, watch)
+    names = list_images(images, watch)
+    with files.storage_errors(f"writing {out}", kept=""), files.commit_folder(out, about_engine(engine)) as folder:
+        decoder = FolderDecoder(images, names, (engine.card.height, engine.card.width), max_megapixels)
+        with decoder:
+            _write_scores(folder / "scores.parquet", names, decoder, engine, watch)
+        aside = decoder.set_aside()
+        files.write_table(
+            folder / "quarantine.parquet", quarantine_table([(name, name, reason) for name, reason in aside])
+        )
+    seconds = time.monotonic() - started
+    scored = len(names) - len(aside)
+    return ScoreResult(scored, len(aside), seconds, scored / seconds, engine.name, engine.provider, out)
+
+
+def about_engine(engine: Engine) -> dict[str, Any]:
+    """What the manifest of a folder says about whoever computed it."""
     about: dict[str, Any] = {
         "engine": engine.name,
         "provider": engine.provider,
@@ -58,21 +73,11 @@ def score_folder(images: Path, engine: Engine, out: Path, *, max_megapixels: flo
     }
     if engine.passed_over:
         about["passed_over"] = list(engine.passed_over)
-    with files.storage_errors(f"writing {out}", kept=""), files.commit_folder(out, about) as folder:
-        decoder = _Decoder(images, names, (engine.card.height, engine.card.width), max_megapixels)
-        with decoder:
-            _write_scores(folder / "scores.parquet", names, decoder, engine, watch)
-        aside = [(_printable(names[index]), reason) for index, reason in sorted(decoder.refused.items())]
-        files.write_table(
-            folder / "quarantine.parquet", quarantine_table([(name, name, reason) for name, reason in aside])
-        )
-    seconds = time.monotonic() - started
-    scored = len(names) - len(aside)
-    return ScoreResult(scored, len(aside), seconds, scored / seconds, engine.name, engine.provider, out)
+    return about
 
 
-def _list_images(root: Path, watch: Watch) -> list[str]:
-    """Names relative to `root`, sorted; hidden files and folders are passed over."""
+def list_images(root: Path, watch: Watch) -> list[str]:
+    """Names relative to `root`, sorted; hidden files and folders are passed over. Raises DataError where none are."""
     names: list[str] = []
     others = 0
     for parent, folders, found in os.walk(root, onerror=_cannot_list):
@@ -92,7 +97,7 @@ def _cannot_list(error: OSError) -> None:
     raise DataError(f"{error.filename} cannot be listed ({error.strerror}).", remedy="Check --images.") from error
 
 
-def _write_scores(path: Path, names: Sequence[str], decoder: _Decoder, engine: Engine, watch: Watch) -> None:
+def _write_scores(path: Path, names: Sequence[str], decoder: FolderDecoder, engine: Engine, watch: Watch) -> None:
     import pyarrow.parquet as pq
 
     rows = ScoreRows(engine.card.grid)
@@ -113,21 +118,32 @@ def _write_scores(path: Path, names: Sequence[str], decoder: _Decoder, engine: E
             watch.progress("score", done, len(names), images_per_s=done / (time.monotonic() - started))
 
 
-class _Decoder:
-    """Reads batches of images for the pipeline.
+class FolderDecoder:
+    """Reads batches of images for a pipeline.
+
+    Parameters
+    ----------
+    size : height and width of the network's input.
+    preview : longest side, in pixels, of a copy of every picture for people to look at; 0 for none.
 
     Attributes
     ----------
     refused : index -> why the image cannot be used; its place in the batch is black.
     sizes : index -> (height, width) of the original, to be taken out by whoever uses it.
+    previews : index -> uint8 (H, W, 3), likewise; empty without `preview`.
     """
 
-    def __init__(self, root: Path, names: list[str], size: tuple[int, int], max_megapixels: float) -> None:
-        self._pool = DecodePool(partial(_decode, root=root, size=size, max_megapixels=max_megapixels), names)
+    def __init__(
+        self, root: Path, names: list[str], size: tuple[int, int], max_megapixels: float, preview: int = 0
+    ) -> None:
+        decode = partial(_decode, root=root, size=size, max_megapixels=max_megapixels, preview=preview)
+        self._names = names
+        self._pool = DecodePool(decode, names)
         self.refused: dict[int, str] = {}
         self.sizes: dict[int, tuple[int, int]] = {}
+        self.previews: dict[int, NDArray[np.uint8]] = {}
 
-    def __enter__(self) -> _Decoder:
+    def __enter__(self) -> FolderDecoder:
         self._pool.__enter__()
         return self
 
@@ -140,19 +156,35 @@ class _Decoder:
             if decoded.pixels_HWC is None:
                 self.refused[index] = decoded.reason
                 out_NHWC[slot] = 0
-            else:
-                self.sizes[index] = decoded.size
-                out_NHWC[slot] = decoded.pixels_HWC
+                continue
+            self.sizes[index] = decoded.size
+            out_NHWC[slot] = decoded.pixels_HWC
+            if decoded.preview_HWC is not None:
+                self.previews[index] = decoded.preview_HWC
+
+    def set_aside(self) -> list[tuple[str, str]]:
+        """(name, reason) of the images that could not be used, in the order of the names."""
+        return [(_printable(self._names[index]), reason) for index, reason in sorted(self.refused.items())]
 
 
-def _decode(name: str, *, root: Path, size: tuple[int, int], max_megapixels: float) -> Decoded:
+def _decode(name: str, *, root: Path, size: tuple[int, int], max_megapixels: float, preview: int) -> Decoded:
     try:
         if name != _printable(name):
             raise ImageError(f"{_printable(name)}: its name is not UTF-8")
         pixels = load_image(_contained(root, name), name, max_megapixels=max_megapixels).pixels
     except ImageError as error:
         return Decoded(None, reason=error.what)
-    return Decoded(resize_image(pixels, *size), (pixels.shape[0], pixels.shape[1]))
+    height, width = pixels.shape[:2]
+    return Decoded(resize_image(pixels, *size), (height, width), preview_HWC=_fitted(pixels, preview))
+
+
+def _fitted(pixels_HWC: NDArray[np.uint8], longest: int) -> NDArray[np.uint8] | None:
+    """The picture, shrunk where its longer side has more than `longest` pixels; None for `longest` of 0."""
+    if not longest:
+        return None
+    scale = min(1.0, longest / max(pixels_HWC.shape))
+    height, width = (max(1, round(side * scale)) for side in pixels_HWC.shape[:2])
+    return resize_image(pixels_HWC, height, width)
 
 
 def _contained(root: Path, name: str) -> Path:

@@ -18,6 +18,7 @@ s4al --version
 train RUN! SECTION.KEY=VALUE... --preset NAME --config FILE --data DIR --cycles N --engine --device D=auto --json
 status RUN! --json
 score RUN! --cycle N --engine --images DIR --out DIR --metric M --device D=auto --ray ADDRESS --json
+predict RUN! --images DIR! --out DIR --cycle N --engine --device D=auto --overlays=True --json
 select RUN! --cycle N --strategy --metric M --regions-per-image K --budget-pixels N --json
 export RUN! --cycle N --format=onnx --precision --out FILE --json
 profile RUN! --engine E... --images N --json

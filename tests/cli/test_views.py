@@ -119,3 +119,31 @@ def test_profile() -> None:
     assert _row(text, "network ")[:3] == ["network", "38.000", "95.0%"]
     assert _row(text, "ort: s4al")[-2:] == ["23.0", "2.0x"]
     assert _row(text, "ort: network alone")[-2:] == ["25.0", "2.2x"]
+
+
+def _prediction(classes: dict[str, float], **more: Any) -> dict[str, Any]:
+    about = {"run": "runs/mine", "cycle": 2, "images": 3, "quarantined": 0, "seconds": 1.5, "images_per_s": 2.0}
+    return {**about, "engine": "ort", "provider": "CPUExecutionProvider", "classes": classes, "out": "masks", **more}
+
+
+def test_prediction_shows_the_largest_classes_first() -> None:
+    text = _shown(views.prediction, _prediction({"sky": 0.25, "pole[/red]": 0.0, "road": 0.75}))
+    assert text.index("road") < text.index("sky")
+    assert _row(text, "road") == ["road", "75.0", "%"]
+    assert _row(text, "Not seen:") == ["Not", "seen:", "pole[/red]"]
+    assert "Set aside" not in text
+
+
+def test_prediction_of_many_classes_is_cut() -> None:
+    classes = {f"class {index}": 1 / 120 if index < 120 else 0.0 for index in range(150)}
+    text = _shown(views.prediction, _prediction(classes))
+    assert _row(text, "100 more") == ["100", "more", "83.3", "%"]
+    assert _row(text, "Not seen:") == ["Not", "seen:", "30", "classes"]
+
+
+def test_prediction_of_bad_images_only() -> None:
+    bad = {"images": 0, "quarantined": 4, "images_per_s": 0.0}
+    text = _shown(views.prediction, _prediction({"sky": 0.0, "road": 0.0}, **bad))
+    assert "Predicted: 0 images in 1.5 s\n" in text
+    assert "Set aside: 4 images, listed in quarantine.csv" in text
+    assert "Not seen" not in text

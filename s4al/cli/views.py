@@ -109,7 +109,7 @@ def prediction(console: Console, result: dict[str, Any]) -> None:
     if seen:
         table = _table("", "Class", "Of all pixels")
         for name, share in seen[:_MOST_CLASSES]:
-            table.add_row(Text(visible(name)), _percent(share))
+            table.add_row(Text(visible(name)), _percent(share) if share >= 0.0005 else "< 0.1 %")
         if rest := seen[_MOST_CLASSES:]:
             table.add_row(f"{len(rest)} more", _percent(sum(share for _, share in rest)))
         console.print(table)

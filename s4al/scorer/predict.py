@@ -29,8 +29,9 @@ from PIL import Image
 
 from s4al import files
 from s4al.data.masks import write_mask
-from s4al.errors import ConfigError, NumericsError, RunStateError
+from s4al.errors import ConfigError, EngineError, NumericsError, RunStateError
 from s4al.scorer.batch import SLOTS
+from s4al.scorer.engines.device import DeviceOutOfMemory
 from s4al.scorer.engines.device_engine import DeviceEngine
 from s4al.scorer.engines.engine import Engine, available_cores
 from s4al.scorer.folder import FolderDecoder, about_engine, list_images
@@ -86,7 +87,7 @@ def predict_folder(
     ConfigError : `out` lies in `images`.
     DataError : no folder, or no images in it.
     RunStateError : `out` exists.
-    NumericsError, StorageError; Interrupted between images, nothing kept.
+    EngineError, NumericsError, StorageError; Interrupted between images, nothing kept.
     """
     check_place(images, out)
     started = time.monotonic()
@@ -171,7 +172,14 @@ def _network_outputs(
     with ReadAhead(read, batches, images) as ahead:
         while (item := ahead.next()) is not None:
             span, slot = item
-            logits_NChw = np.ascontiguousarray(engine.run(images[slot])[: span.count])
+            try:
+                logits_NChw = np.ascontiguousarray(engine.run(images[slot])[: span.count])
+            except DeviceOutOfMemory as error:
+                raise EngineError(
+                    f"The GPU has not the memory for {engine.batch_size} images ({error}).",
+                    kept="Nothing was written.",
+                    remedy="Free the memory that other processes hold, or use --device cpu.",
+                ) from error
             ahead.release(slot)
             yield span, logits_NChw
 

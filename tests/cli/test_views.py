@@ -127,9 +127,10 @@ def _prediction(classes: dict[str, float], **more: Any) -> dict[str, Any]:
 
 
 def test_prediction_shows_the_largest_classes_first() -> None:
-    text = _shown(views.prediction, _prediction({"sky": 0.25, "pole[/red]": 0.0, "road": 0.75}))
+    text = _shown(views.prediction, _prediction({"sky": 0.25, "pole[/red]": 0.0, "road": 0.7499, "car": 0.0001}))
     assert text.index("road") < text.index("sky")
     assert _row(text, "road") == ["road", "75.0", "%"]
+    assert _row(text, "car") == ["car", "<", "0.1", "%"]
     assert _row(text, "Not seen:") == ["Not", "seen:", "pole[/red]"]
     assert "Set aside" not in text
 

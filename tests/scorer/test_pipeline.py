@@ -28,6 +28,7 @@ class BlockEngine:
     """Logits are plain functions of each 4 x 4 block of an image, so what is expected can be worked out in NumPy."""
 
     name, provider, threads = "block", "numpy", 1
+    passed_over: tuple[str, ...] = ()
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size

@@ -14,12 +14,14 @@ from PIL import Image
 
 from s4al import files
 from s4al.data.images import read_image, resize_image
-from s4al.errors import ConfigError, DataError, NumericsError, RunStateError, StorageError
+from s4al.errors import ConfigError, DataError, EngineError, NumericsError, RunStateError, StorageError
 from s4al.scorer import predict
 from s4al.scorer.full_size import label_pixels
 from s4al.scorer.predict import PredictResult, output_stems, predict_folder
 from s4al.watch import Interrupted, Watch
 from tests.bad_images import CORPUS
+from tests.scorer.test_device_pipeline import LazyBlockEngine
+from tests.scorer.test_pipeline import BlockEngine
 from tests.small_models import HEIGHT, WIDTH, random_images, small_engine
 
 SIZES = {
@@ -271,6 +273,23 @@ def test_a_network_that_is_broken_names_the_image(images: Path, tmp_path: Path) 
     with pytest.raises(NumericsError, match=r"a b\.png"):
         predict_folder(images, engine, tmp_path / "out", palette=PALETTE, max_megapixels=40, watch=Watch())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_gives_the_same_in_smaller_batches(images: Path, tmp_path: Path) -> None:
+    on_device = LazyBlockEngine(64)
+    for name, engine in {"cpu": BlockEngine(2), "gpu": on_device}.items():
+        predict_folder(images, engine, tmp_path / name, palette=PALETTE, max_megapixels=40, watch=Watch())
+    assert on_device.batch_size == 32
+    for path in (tmp_path / "cpu" / "masks").rglob("*.png"):
+        other = tmp_path / "gpu" / path.relative_to(tmp_path / "cpu")
+        assert path.read_bytes() == other.read_bytes()
+    assert (tmp_path / "cpu" / "classes.csv").read_bytes() == (tmp_path / "gpu" / "classes.csv").read_bytes()
+
+
+def test_a_gpu_that_somebody_else_filled_is_an_engine_error(images: Path, tmp_path: Path) -> None:
+    engine = LazyBlockEngine(4, memory_bytes=1000)
+    with pytest.raises(EngineError, match="has not the memory for 4 images"):
+        predict_folder(images, engine, tmp_path / "out", palette=PALETTE, max_megapixels=40, watch=Watch())
 
 
 def test_progress_counts_every_image(images: Path, tmp_path: Path) -> None:

@@ -145,9 +145,17 @@ def _corpus() -> dict[str, tuple[bytes, str | None]]:
         "cut-and-closed.jpg": (jpeg[:scan] + b"\xff\xd9", None),  # likewise
         "corrupt-exif.jpg": (_jpeg(exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12"), None),
         "exif-0.jpg": (_jpeg(exif=_exif(0)), None),
+        "bmp.png": (encode(picture(), "BMP"), None),
+        "webp.png": (encode(picture(), "WEBP"), None),
+        "lossless.webp": (encode(picture(), "WEBP", lossless=True), None),
+        "tiff.png": (encode(picture(), "TIFF"), None),
+        "lzw.tif": (encode(picture(), "TIFF", compression="tiff_lzw"), None),
+        "opaque-rgba.png": (encode(Image.fromarray(picture()).convert("RGBA"), "PNG"), None),
+        "opaque-la.png": (encode(grey.convert("LA"), "PNG"), None),
+        "unused-transparent.png": (_png(transparency=(1, 2, 3)), None),  # no pixel has that colour
         # cut, empty, damaged
         "zero-byte.png": (b"", "the file is empty"),
-        "one-byte.png": (b"\x89", "not a JPEG or PNG"),
+        "one-byte.png": (b"\x89", "not a JPEG, PNG"),
         "signature-only.png": (png[:8], "ends early"),
         "start-only.jpg": (jpeg[:2], "ends early"),
         **{f"cut-{p}.jpg": (_cut(jpeg, p), "ends early") for p in (25, 50, 90, 99)},
@@ -166,26 +174,27 @@ def _corpus() -> dict[str, tuple[bytes, str | None]]:
         # other types
         "page.png": (b"<!DOCTYPE html><html>404 not found</html>", "HTML"),
         "drawing.png": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
-        "text.png": (b"version https://git-lfs\noid sha256:0\n", "not a JPEG or PNG"),
+        "text.png": (b"version https://git-lfs\noid sha256:0\n", "not a JPEG, PNG"),
         "postscript.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "an EPS"),
         "document.jpg": (b"%PDF-1.7\n", "a PDF"),
         "gif.png": (encode(grey, "GIF"), "a GIF"),
         "animated-gif.png": (encode(picture(), "GIF", **_frames(3)), "a GIF"),
-        "bmp.png": (encode(picture(), "BMP"), "a BMP"),
-        "webp.png": (encode(picture(), "WEBP"), "a WebP"),
-        "animated-webp.png": (encode(picture(), "WEBP", **_frames(3)), "a WebP"),
-        "float-tiff.png": (encode(grey.convert("F"), "TIFF"), "a TIFF"),
-        "multi-page-tiff.png": (encode(picture(), "TIFF", **_frames(2)), "a TIFF"),
+        "animated-webp.png": (encode(picture(), "WEBP", **_frames(3)), "animated"),
+        "float-tiff.png": (encode(grey.convert("F"), "TIFF"), "floating-point"),
+        "multi-page-tiff.png": (encode(picture(), "TIFF", **_frames(2)), "several pages"),
         # pictures of a kind that is not read
         "cmyk.jpg": (encode(Image.fromarray(picture()).convert("CMYK"), "JPEG"), "CMYK"),
         "ycck.jpg": (_ycck(), "CMYK"),
-        "rgba.png": (encode(_rgba(), "PNG"), "alpha"),
-        "la.png": (encode(grey.convert("LA"), "PNG"), "alpha"),
-        "palette-transparent.png": (_palette(transparency=3), "alpha"),
-        "grey-transparent.png": (encode(grey, "PNG", transparency=3), "alpha"),
-        "rgb-transparent.png": (_png(transparency=(1, 2, 3)), "alpha"),
-        "16-bit-grey.png": (encode(picture()[..., 0].astype(np.uint16) * 257, "PNG"), "16-bit"),
-        "16-bit-rgb.png": (raw_png(2, 2, 16, 2, bytes(26)), "16-bit"),
+        "rgba.png": (encode(_rgba(), "PNG"), "960 of its 960 pixels are transparent"),
+        "la.png": (encode(_rgba().convert("LA"), "PNG"), "960 of its 960 pixels are transparent"),
+        "palette-transparent.png": (_palette(transparency=3), "pixels are transparent"),
+        "grey-transparent.png": (
+            encode(grey, "PNG", transparency=int(np.asarray(grey)[5, 5])),
+            "pixels are transparent",
+        ),
+        "rgb-transparent.png": (_png(transparency=(0, 0, 255)), "1 of its 960 pixels are transparent"),
+        "16-bit-grey.png": (encode(picture()[..., 0].astype(np.uint16) * 257, "PNG"), "16-bit, where"),
+        "16-bit-rgb.png": (raw_png(2, 2, 16, 2, bytes(26)), "data.value_range"),
         "12-bit.jpg": (_patch_frame(jpeg, code=0xC1, bits=12), "12-bit"),
         "arithmetic.jpg": (_patch_frame(jpeg, code=0xC9), "arithmetic"),
         "lossless.jpg": (_patch_frame(jpeg, code=0xC3), "lossless"),
@@ -194,8 +203,8 @@ def _corpus() -> dict[str, tuple[bytes, str | None]]:
         # sizes and bombs
         "0-x-4.png": (raw_png(0, 4, 8, 0, bytes(4)), "its size is 0 x 4"),
         "0-rows.jpg": (_patch_frame(jpeg, height=0), "its size is 40 x 0"),
-        "60000-x-60000.png": (raw_png(60000, 60000, 8, 0, bytes(100)), "60000 x 60000 (limit 40 megapixels)"),
-        "65000-x-65000.jpg": (_patch_frame(jpeg, height=65000, width=65000), "65000 x 65000 (limit 40 megapixels)"),
+        "60000-x-60000.png": (raw_png(60000, 60000, 8, 0, bytes(100)), "60000 x 60000 (limit 40 megapixels"),
+        "65000-x-65000.jpg": (_patch_frame(jpeg, height=65000, width=65000), "65000 x 65000 (limit 40 megapixels"),
         "100-megapixels.png": (raw_png(10000, 10000, 1, 0, bytes(1251 * 10000)), "10000 x 10000 (limit 40"),
         "text-bomb.png": (_bomb(b"zTXt", b"Comment\0\0"), "cannot be decoded"),
         "scan-bomb.jpg": (_many_scans(), "more than 100 progressive scans"),
@@ -204,7 +213,7 @@ def _corpus() -> dict[str, tuple[bytes, str | None]]:
 
 
 CORPUS = _corpus()
-# accepted where the picture stands alone (and turned upright), refused where it has a mask
+# turned upright, unless a mask says otherwise
 EXIF_TURNED = {f"exif-{n}.jpg": (_jpeg(exif=_exif(n)), "EXIF orientation") for n in range(2, 9)}
 
 

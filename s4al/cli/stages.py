@@ -63,8 +63,8 @@ def score(
         target = out or root / "scored" / f"{images.resolve().name}-cycle-{number:03d}"
         with _locked_if_inside(root, out, "score"):
             opened = open_run_engine(run, number, request, watch=watch)
-            limit = run.config.data.max_megapixels
-            result = _plain(score_folder(images, opened, target, max_megapixels=limit, watch=watch))
+            limit, values = run.config.data.max_megapixels, run.config.data.value_range
+            result = _plain(score_folder(images, opened, target, max_megapixels=limit, value_range=values, watch=watch))
     from s4al.scorer.acquisition.selection import kernel_metric
     from s4al.scorer.acquisition.stage import check_metric
 
@@ -114,6 +114,7 @@ def predict(
             target,
             palette=run.palette,
             max_megapixels=run.config.data.max_megapixels,
+            value_range=run.config.data.value_range,
             overlays=overlays,
             watch=watch,
         )
@@ -209,7 +210,13 @@ def _decoder(run: Run) -> Callable[[int], object]:
     root = Path(data.root) if data.root else run.scenes
 
     def decode(index: int) -> object:
-        pixels = read_image(root / rows[index].image, max_megapixels=data.max_megapixels)
+        row = rows[index]
+        pixels = read_image(
+            root / row.image,
+            max_megapixels=data.max_megapixels,
+            value_range=data.value_range,
+            mask_size=(row.height, row.width) if row.mask else None,
+        )
         return resize_image(pixels, data.height, data.width)
 
     return decode

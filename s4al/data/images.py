@@ -1,53 +1,37 @@
-"""The one decoder of images, with limits; resizing.
+"""The one reader of images, with limits; EXIF orientation; resizing.
 
-A picture that cannot be read for certain is refused with a reason, never guessed. Accepted: JPEG and PNG of 8 bits or
-less a channel, grey, RGB or palette, one frame, no alpha. Images, masks and their names are untrusted input.
+A picture that cannot be read for certain is refused with a reason, never guessed. Accepted: JPEG, PNG, BMP, TIFF and
+WebP, one picture a file, grey, RGB or palette, opaque; 8 bits or less a channel, and 16 bits with a stated range.
+Images, masks and their names are untrusted input.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import stat
-import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from s4al.data.cache import CacheWriter as CacheWriter
 from s4al.data.cache import ImageCache as ImageCache
+from s4al.data.decode import DECODE_ERRORS as DECODE_ERRORS
+from s4al.data.decode import ValueRange as ValueRange
+from s4al.data.decode import decode_rgb
+from s4al.data.decode import one_line as one_line
 from s4al.data.headers import Header, Refused, check_pixel_data, read_header
 from s4al.errors import DataError, ImageError
 
-Exif = Literal["apply", "refuse"]
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")  # of names in any case
 RESIZE_RECIPE = "pillow bilinear, antialiased"
 
-_EXIF_ORIENTATION = 274
 _TURNED = range(2, 9)  # 1 is upright; 0 and values beyond 8 mean nothing
 _MAX_METADATA_BYTES = 2**24
-# What Pillow raises for damaged or hostile files; UserWarning where the caller made warnings errors.
-DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-    UserWarning,
-)
 
 # Pillow's advice; `max_megapixels` is checked before Pillow sees the file, this is the second fence.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -65,38 +49,71 @@ class Loaded:
 
 
 def read_image(
-    path: Path, *, max_megapixels: float, expected_sha256: str | None = None, exif: Exif = "apply"
+    path: Path,
+    *,
+    max_megapixels: float,
+    expected_sha256: str | None = None,
+    value_range: ValueRange = (),
+    mask_size: tuple[int, int] | None = None,
 ) -> NDArray[np.uint8]:
-    """Read a JPEG or PNG as (H, W, 3) uint8 RGB, see `load_image`."""
-    return load_image(path, path.name, max_megapixels=max_megapixels, expected_sha256=expected_sha256, exif=exif).pixels
+    """Read an image as (H, W, 3) uint8 RGB, see `load_image`."""
+    return load_image(
+        path,
+        path.name,
+        max_megapixels=max_megapixels,
+        expected_sha256=expected_sha256,
+        value_range=value_range,
+        mask_size=mask_size,
+    ).pixels
 
 
 def load_image(
-    path: Path, name: str, *, max_megapixels: float, expected_sha256: str | None = None, exif: Exif = "apply"
+    path: Path,
+    name: str,
+    *,
+    max_megapixels: float,
+    expected_sha256: str | None = None,
+    value_range: ValueRange = (),
+    mask_size: tuple[int, int] | None = None,
 ) -> Loaded:
-    """Read a JPEG or PNG as (H, W, 3) uint8 RGB.
+    """Read an image as (H, W, 3) uint8 RGB.
 
     Parameters
     ----------
     name : what messages call the file.
     max_megapixels : limit on height x width, checked before anything is decoded.
     expected_sha256 : of the file's bytes, as recorded when the run began.
-    exif : "apply" turns the picture as its EXIF orientation says; "refuse" is for pictures with a mask, which would
-        not be turned with it.
+    value_range : of 16-bit images: the samples that are black (0) and white (255); linear between them, rounded to the
+        nearest, clipped beyond them. () where it is not known: they are refused.
+    mask_size : (height, width) of the image's mask, None where there is none. A picture with an EXIF orientation is
+        turned as it says, unless only its stored size is that of the mask.
 
     Raises
     ------
     ImageError : the file cannot be used; `what` is "<name>: <reason>".
     DataError : the file is not the one recorded.
+    ConfigError : `value_range` is no range.
     """
     try:
         data, sha256 = read_bytes(path, name, max_megapixels, expected_sha256)
         header = read_header(data)
-        _check_picture(header, max_megapixels)
-        check_pixel_data(data, header)
-        return Loaded(_decode_rgb(data, exif), len(data), sha256)
+        _check_picture(header, max_megapixels, value_range)
+        if header.format != "TIFF":  # there, decoding finds out what is missing
+            check_pixel_data(data, header)
+        stored_HWC, orientation = decode_rgb(data, header, value_range)
+        turn = orientation in _TURNED and _is_turned(orientation, stored_HWC.shape[:2], mask_size)
+        return Loaded(_turn(stored_HWC, orientation) if turn else stored_HWC, len(data), sha256)
     except Refused as refusal:
         raise ImageError(f"{name}: {refusal}") from refusal
+
+
+def stored_size(path: Path, name: str, *, max_megapixels: float) -> tuple[int, int]:
+    """(height, width) by a file's header alone, before any EXIF turn. Raises ImageError."""
+    try:
+        header = read_header(read_bytes(path, name, max_megapixels, None)[0])
+    except Refused as refusal:
+        raise ImageError(f"{name}: {refusal}") from refusal
+    return header.height, header.width
 
 
 def read_bytes(path: Path, name: str, max_megapixels: float, expected_sha256: str | None) -> tuple[bytes, str]:
@@ -129,38 +146,43 @@ def read_bytes(path: Path, name: str, max_megapixels: float, expected_sha256: st
     return data, sha256
 
 
-def _check_picture(header: Header, max_megapixels: float) -> None:
+def _check_picture(header: Header, max_megapixels: float, value_range: ValueRange) -> None:
     if header.height < 1 or header.width < 1:
         raise Refused(f"its size is {header.width} x {header.height}")
     if header.height * header.width > max_megapixels * 1e6:
-        raise Refused(f"it is {header.width} x {header.height} (limit {max_megapixels:g} megapixels)")
-    if header.bits > 8:
-        raise Refused(f"{header.bits}-bit (8-bit images are read)")
+        limit = f"limit {max_megapixels:g} megapixels, data.max_megapixels"
+        raise Refused(f"it is {header.width} x {header.height} ({limit})")
     if header.mode == "cmyk":
         raise Refused("CMYK or YCCK (RGB and grey images are read)")
-    if header.mode.endswith("alpha") or header.transparent:
-        raise Refused("it has an alpha channel (opaque images are read)")
+    if header.bits == 16 and not value_range:
+        raise Refused("16-bit, where 8-bit images are read (data.value_range=[LOW, HIGH] says what is black and white)")
+    if header.bits > 8 and header.bits != 16:
+        raise Refused(f"{header.bits}-bit (8-bit images are read, and 16-bit ones with data.value_range)")
+    if header.transparent and (header.bits == 16 or (header.bits < 8 and header.mode == "grey")):
+        raise Refused(f"one of its {header.bits}-bit values is transparent (opaque images are read)")
     if header.animated:
         raise Refused("animated (single pictures are read)")
 
 
-def _decode_rgb(data: bytes, exif: Exif) -> NDArray[np.uint8]:
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
-            orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
-            turned = orientation in _TURNED
-            if turned and exif == "refuse":
-                raise Refused(f"its EXIF orientation is {orientation}, which its mask does not follow")
-            upright = ImageOps.exif_transpose(picture) if turned else picture
-            return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
-    except Refused:
-        raise
-    except DECODE_ERRORS as error:
-        raise Refused(one_line(error)) from error
+def _is_turned(orientation: int, stored: tuple[int, ...], mask_size: tuple[int, int] | None) -> bool:
+    """Whether a picture has to be turned as its EXIF orientation says, by the size of its mask."""
+    shown = stored[::-1] if orientation >= 5 else stored
+    if mask_size is not None and mask_size == stored == shown:
+        raise Refused(
+            f"its EXIF orientation is {orientation}, and its mask of {mask_size[1]} x {mask_size[0]} fits it both as "
+            "it is stored and as it is shown. Save the image the way its mask lies, without that orientation"
+        )
+    return mask_size is None or mask_size != stored
 
 
-def one_line(error: BaseException) -> str:
-    return f"cannot be decoded ({' '.join(str(error).split())[:120] or type(error).__name__})"
+def _turn(stored_HWC: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """The picture as it is to be shown."""
+    turned_HWC = stored_HWC.swapaxes(0, 1) if orientation >= 5 else stored_HWC
+    if orientation in (3, 4, 7, 8):
+        turned_HWC = turned_HWC[::-1]
+    if orientation in (2, 3, 6, 7):
+        turned_HWC = turned_HWC[:, ::-1]
+    return np.ascontiguousarray(turned_HWC)
 
 
 def resize_image(image_HWC: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4al import files
-from s4al.data.images import load_image, resize_image
+from s4al.data.images import IMAGE_SUFFIXES, ValueRange, load_image, resize_image
 from s4al.errors import DataError, ImageError, RunStateError
 from s4al.scorer.acquisition.table import ScoreRows, quarantine_table
 from s4al.scorer.cycle import ScoreResult
@@ -29,12 +29,14 @@ from s4al.scorer.pipeline import score_batches
 from s4al.scorer.read_ahead import spans
 from s4al.watch import Watch
 
-_SUFFIXES = (".jpg", ".jpeg", ".png")
+_SUFFIXES_READ = f"{', '.join(IMAGE_SUFFIXES[:-1])} or {IMAGE_SUFFIXES[-1]}"
 _ROW_GROUP_IMAGES = 256  # bounds what waits to be written
 
 
-def score_folder(images: Path, engine: Engine, out: Path, *, max_megapixels: float, watch: Watch) -> ScoreResult:
-    """Score every JPEG and PNG below `images`; those that cannot be read are set aside with the reason.
+def score_folder(
+    images: Path, engine: Engine, out: Path, *, max_megapixels: float, value_range: ValueRange = (), watch: Watch
+) -> ScoreResult:
+    """Score every image file below `images`; those that cannot be read are set aside with the reason.
 
     Worker processes decode ahead of the network. `out` appears whole or not at all.
 
@@ -49,7 +51,7 @@ def score_folder(images: Path, engine: Engine, out: Path, *, max_megapixels: flo
     started = time.monotonic()
     names = list_images(images, watch)
     with files.storage_errors(f"writing {out}", kept=""), files.commit_folder(out, about_engine(engine)) as folder:
-        decoder = FolderDecoder(images, names, (engine.card.height, engine.card.width), max_megapixels)
+        decoder = FolderDecoder(images, names, (engine.card.height, engine.card.width), max_megapixels, value_range)
         with decoder:
             _write_scores(folder / "scores.parquet", names, decoder, engine, watch)
         aside = decoder.set_aside()
@@ -83,13 +85,13 @@ def list_images(root: Path, watch: Watch) -> list[str]:
     for parent, folders, found in os.walk(root, onerror=_cannot_list):
         folders[:] = [name for name in folders if not name.startswith(".")]
         visible = [name for name in found if not name.startswith(".")]
-        chosen = [name for name in visible if name.lower().endswith(_SUFFIXES)]
+        chosen = [name for name in visible if name.lower().endswith(IMAGE_SUFFIXES)]
         others += len(visible) - len(chosen)
         names += [Path(parent, name).relative_to(root).as_posix() for name in chosen]
     if not names:
-        raise DataError(f"{root} holds no .jpg, .jpeg or .png files.", remedy="Check --images.")
+        raise DataError(f"{root} holds no {_SUFFIXES_READ} files.", remedy="Check --images.")
     if others:
-        watch.note(f"{others:,} files that are no .jpg, .jpeg or .png were passed over.")
+        watch.note(f"{others:,} files that are no {_SUFFIXES_READ} were passed over.")
     return sorted(names)
 
 
@@ -134,9 +136,16 @@ class FolderDecoder:
     """
 
     def __init__(
-        self, root: Path, names: list[str], size: tuple[int, int], max_megapixels: float, preview: int = 0
+        self,
+        root: Path,
+        names: list[str],
+        size: tuple[int, int],
+        max_megapixels: float,
+        value_range: ValueRange = (),
+        preview: int = 0,
     ) -> None:
-        decode = partial(_decode, root=root, size=size, max_megapixels=max_megapixels, preview=preview)
+        limits = {"max_megapixels": max_megapixels, "value_range": value_range}
+        decode = partial(_decode, root=root, size=size, preview=preview, limits=limits)
         self._names = names
         self._pool = DecodePool(decode, names)
         self.refused: dict[int, str] = {}
@@ -167,11 +176,11 @@ class FolderDecoder:
         return [(_printable(self._names[index]), reason) for index, reason in sorted(self.refused.items())]
 
 
-def _decode(name: str, *, root: Path, size: tuple[int, int], max_megapixels: float, preview: int) -> Decoded:
+def _decode(name: str, *, root: Path, size: tuple[int, int], preview: int, limits: dict[str, Any]) -> Decoded:
     try:
         if name != _printable(name):
             raise ImageError(f"{_printable(name)}: its name is not UTF-8")
-        pixels = load_image(_contained(root, name), name, max_megapixels=max_megapixels).pixels
+        pixels = load_image(_contained(root, name), name, **limits).pixels
     except ImageError as error:
         return Decoded(None, reason=error.what)
     height, width = pixels.shape[:2]

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from s4al import files
+from s4al.data.images import ValueRange
 from s4al.data.masks import write_mask
 from s4al.errors import ConfigError, EngineError, NumericsError, RunStateError
 from s4al.scorer.batch import SLOTS
@@ -71,6 +72,7 @@ def predict_folder(
     *,
     palette: NDArray[np.uint8],
     max_megapixels: float,
+    value_range: ValueRange = (),
     overlays: bool = True,
     watch: Watch,
 ) -> PredictResult:
@@ -97,7 +99,7 @@ def predict_folder(
         engine.batch_size = min(engine.batch_size, _LARGEST_BATCH)
     with files.storage_errors(f"writing {out}", kept=""), files.commit_folder(out, about_engine(engine)) as folder:
         decoder = FolderDecoder(
-            images, names, (card.height, card.width), max_megapixels, preview=LONGEST if overlays else 0
+            images, names, (card.height, card.width), max_megapixels, value_range, preview=LONGEST if overlays else 0
         )
         with decoder, _Writer(folder, style) as writer:
             _predict(names, decoder, engine, writer, watch)

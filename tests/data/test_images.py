@@ -58,7 +58,7 @@ def test_verdict(name: str, tmp_path: Path) -> None:
     data, reason = CORPUS[name]
     path = write(tmp_path, data, name)
     if reason is None:
-        image = read_image(path, max_megapixels=40, exif="refuse")
+        image = read_image(path, max_megapixels=40)
         assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
         return
     with pytest.raises(ImageError) as caught:
@@ -119,24 +119,68 @@ def test_interlaced_png_is_counted_right(tmp_path: Path) -> None:
 # --- EXIF ---
 
 
-@pytest.mark.parametrize("name", EXIF_TURNED)
-def test_turned_pictures_are_turned_or_refused(name: str, tmp_path: Path) -> None:
-    path = write(tmp_path, EXIF_TURNED[name][0], name)
-    image = read_image(path, max_megapixels=1, exif="apply").astype(int)
-    orientation = int(name[5])
-    upright = {
-        2: lambda a: a[:, ::-1],
-        3: lambda a: a[::-1, ::-1],
-        4: lambda a: a[::-1],
-        5: lambda a: a.transpose(1, 0, 2),
-        6: lambda a: a[::-1].transpose(1, 0, 2),
-        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-        8: lambda a: a[:, ::-1].transpose(1, 0, 2),
-    }[orientation](picture())
+UPRIGHT = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: a[::-1].transpose(1, 0, 2),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: a[:, ::-1].transpose(1, 0, 2),
+}
+
+
+def turned_png(pixels: np.ndarray, orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[274] = orientation
+    return encode(pixels, "PNG", exif=exif.tobytes())
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_turned_pictures_without_a_mask_are_shown_upright(orientation: int, tmp_path: Path) -> None:
+    name = f"exif-{orientation}.jpg"
+    image = read_image(write(tmp_path, EXIF_TURNED[name][0], name), max_megapixels=1).astype(int)
+    upright = UPRIGHT[orientation](picture())
     assert image.shape == upright.shape
     assert np.abs(image - upright).mean() < 5  # JPEG
-    with pytest.raises(ImageError, match=f"EXIF orientation is {orientation}"):
-        read_image(path, max_megapixels=1, exif="refuse")
+    exact = read_image(write(tmp_path, turned_png(picture(), orientation)), max_megapixels=1)
+    np.testing.assert_array_equal(exact, upright)
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_the_size_of_the_mask_says_whether_a_picture_is_turned(orientation: int, format: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    options = {"lossless": True, "exact": True} if format == "WEBP" else {}
+    path = write(tmp_path, encode(picture(), format, exif=exif, **options))
+    shown = UPRIGHT[orientation](picture())
+    for mask_size, expected in {(WIDTH, HEIGHT): shown, (HEIGHT, WIDTH): picture(), (7, 7): shown, None: shown}.items():
+        image = read_image(path, max_megapixels=1, mask_size=mask_size)
+        np.testing.assert_array_equal(image, expected, err_msg=str(mask_size))
+
+
+@pytest.mark.parametrize(
+    ("orientation", "pixels"), [(2, picture()), (3, picture()), (4, picture()), (6, picture()[:, :HEIGHT])]
+)
+def test_where_a_mask_fits_both_ways_the_picture_is_refused(
+    orientation: int, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    path = write(tmp_path, turned_png(pixels, orientation))
+    size = pixels.shape[:2]
+    with pytest.raises(ImageError) as caught:
+        read_image(path, max_megapixels=1, mask_size=(size[0], size[1]))
+    assert caught.value.what == (
+        f"a.png: its EXIF orientation is {orientation}, and its mask of {size[1]} x {size[0]} fits it both as it is "
+        "stored and as it is shown. Save the image the way its mask lies, without that orientation"
+    )
+    other = read_image(path, max_megapixels=1, mask_size=(size[0] + 1, size[1]))
+    np.testing.assert_array_equal(other, UPRIGHT[orientation](pixels))
+
+
+def test_upright_pictures_do_not_look_at_their_mask(tmp_path: Path) -> None:
+    path = write(tmp_path, turned_png(picture(), 1))
+    np.testing.assert_array_equal(read_image(path, max_megapixels=1, mask_size=(HEIGHT, WIDTH)), picture())
 
 
 def test_exif_behind_the_pixels_of_a_png_counts(tmp_path: Path) -> None:
@@ -153,8 +197,8 @@ def test_exif_behind_the_pixels_of_a_png_counts(tmp_path: Path) -> None:
 def test_megapixel_limit_is_exact_and_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, raw_png(100, 100, 8, 0, bytes(101 * 100)))
     assert read_image(path, max_megapixels=0.01).shape == (100, 100, 3)
-    monkeypatch.setattr(images, "_decode_rgb", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(ImageError, match=r"it is 100 x 100 \(limit 0.009999 megapixels\)"):
+    monkeypatch.setattr(images, "decode_rgb", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match=r"it is 100 x 100 \(limit 0.009999 megapixels, data.max_megapixels\)"):
         read_image(path, max_megapixels=0.009999)
 
 
@@ -226,7 +270,7 @@ def test_mutated_files_are_read_or_refused_and_nothing_else(tmp_path: Path) -> N
     for data in mutations(600, seed=0):
         path.write_bytes(data)
         for read in (
-            lambda: read_image(path, max_megapixels=1, exif="refuse"),
+            lambda: read_image(path, max_megapixels=1),
             lambda: read_mask(path, CODE, 3, (HEIGHT, WIDTH)),
         ):
             try:

@@ -82,7 +82,7 @@ def test_other_files_are_passed_over_and_counted(images: Path, tmp_path: Path) -
     watch.note = lines.append  # type: ignore[method-assign]
     result = score_folder(images, small_engine(), tmp_path / "out", max_megapixels=40, watch=watch)
     assert (result.images, result.quarantined) == (5, 0)
-    assert lines == ["3 files that are no .jpg, .jpeg or .png were passed over."]
+    assert lines == ["3 files that are no .jpg, .jpeg, .png, .bmp, .tif, .tiff or .webp were passed over."]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 9])

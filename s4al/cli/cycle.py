@@ -172,7 +172,7 @@ def _ingest(run: Run, dataset: Dataset, watch: Watch) -> None:
     with files.storage_errors(f"reading the data set into {run.root}", kept=""):
         try:
             shutil.rmtree(run.cache, ignore_errors=True)
-            ingest(dataset, run.config, temporary, progress)
+            ingest(dataset, run.config, temporary, progress, run.root / "faults.csv")
             files.write_json(run.root / "classes.json", classes)
             files.seal_folder(temporary / "cache", run.cache)
             files.write_atomic(run.pool_file, (temporary / POOL_FILE).read_bytes())

@@ -23,8 +23,9 @@ _DIGEST = "s4al.rows_sha256"
 class Row:
     """One image of the pool. Paths are POSIX, relative to the data folder; `mask` is "" where there is none.
 
-    `height` and `width` are the original's, as it is shown (after EXIF); 0 where it could not be read. `reason` says
-    why the image was set aside, and is "" for all others.
+    `height` and `width` are the original's, after the EXIF turn where there was one (a mask has the same size); 0 where
+    it could not be read. `reason` says why the image was set aside, and is "" for all others. `labelled_pixels` are the
+    mask's that are not ignored, at its original size.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Row:
     height: int = 0
     width: int = 0
     reason: str = ""
+    labelled_pixels: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def write_pool(pool: Pool, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    integer = {"bytes": pa.int64(), "mask_bytes": pa.int64(), "height": pa.int32(), "width": pa.int32()}
+    integer: dict[str, pa.DataType] = dict.fromkeys(("bytes", "mask_bytes", "labelled_pixels"), pa.int64())
+    integer |= dict.fromkeys(("height", "width"), pa.int32())
     columns = [(field.name, integer.get(field.name, pa.string())) for field in fields(Row)]
     schema = pa.schema(columns, metadata={_DIGEST: pool.digest})
     table = pa.Table.from_pylist([vars(row) for row in pool.rows], schema=schema)
@@ -159,8 +162,8 @@ def verify_sources(pool: Pool, root: Path, memory: Path | None = None) -> None:
         write_json(memory, seen)
 
 
-def first_few(items: list[str]) -> str:
-    return "; ".join(items[:5]) + (f"; and {len(items) - 5:,} more" if len(items) > 5 else "")
+def first_few(items: list[str], most: int = 5) -> str:
+    return "; ".join(items[:most]) + (f"; and {len(items) - most:,} more" if len(items) > most else "")
 
 
 def _sources(pool: Pool) -> Iterator[tuple[str, int, str]]:

@@ -12,12 +12,13 @@ import numpy as np
 
 from s4al import files
 from s4al.data import Dataset, Pool, Row
-from s4al.data.ingest import initial_labelled, read_row_mask
+from s4al.data.ingest import read_row_mask
+from s4al.data.start_set import initial_labelled
 from s4al.run.state import NOT_LABELLED, LabelledRegion, Run
 
 
 def label_initial_images(run: Run, pool: Pool, dataset: Dataset) -> None:
-    """Commit the labels of cycle 0: whole images. With people as the oracle, all that have a mask.
+    """Commit the labels of cycle 0: whole images. With people as the oracle, all whose mask holds a label.
 
     Raises MaskError, DataError (a mask changed since the run began), ConfigError (data.labelled_list).
     """

@@ -19,10 +19,11 @@ from s4al.data import Pool, Record, Row, load_pool, open_dataset, verify_sources
 from s4al.data.adapters import open_images
 from s4al.data.cache import ImageCache
 from s4al.data.images import read_image, resize_image
-from s4al.data.ingest import _in_order, _Read, ingest, initial_labelled, oracle_mask, read_row_mask
+from s4al.data.ingest import _in_order, _Read, ingest, oracle_mask, read_row_mask
 from s4al.data.masks import resize_mask
 from s4al.data.pool import write_pool
-from s4al.errors import ConfigError, DataError, ImageError, MaskError, RunStateError
+from s4al.data.start_set import initial_labelled
+from s4al.errors import DataError, ImageError, MaskError, RunStateError
 from s4al.files import sha256_file
 from tests.bad_images import CORPUS, EXIF_TURNED, HEIGHT, WIDTH, encode, make_special_files, picture
 
@@ -41,7 +42,7 @@ def silent(split: str, done: int, total: int) -> None:
 def take(root: Path, out: Path, *overrides: str) -> Pool:
     settings = config(root, *overrides)
     out.mkdir(exist_ok=True)
-    return ingest(open_dataset(settings, out / "scenes"), settings, out, silent)
+    return ingest(open_dataset(settings, out / "scenes"), settings, out, silent, out / "faults.csv")
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_two_ingests_give_the_same_bytes(folder_root: Path, tmp_path: Path) -> N
 def test_progress_counts_every_image(folder_root: Path, out: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     settings = config(folder_root)
-    ingest(open_dataset(settings, out), settings, out, lambda *call: seen.append(call))
+    ingest(open_dataset(settings, out), settings, out, lambda *call: seen.append(call), out / "faults.csv")
     assert seen == [(split, i + 1, n) for split, n in (("train", 12), ("val", 2), ("test", 3)) for i in range(n)]
 
 
@@ -96,7 +97,7 @@ def test_stop_request_ends_the_reading(folder_root: Path, out: Path) -> None:
 
     settings = config(folder_root)
     with pytest.raises(KeyboardInterrupt):
-        ingest(open_dataset(settings, out), settings, out, stop)
+        ingest(open_dataset(settings, out), settings, out, stop, out / "faults.csv")
     assert not (out / data.POOL_FILE).exists()
 
 
@@ -201,7 +202,7 @@ def test_too_many_bad_images_stop(folder_root: Path, out: Path, bad: int, fracti
         return
     with pytest.raises(DataError, match=rf"{bad} of 12 training images cannot be used \(up to") as caught:
         take(folder_root, out, f"data.max_bad_fraction={fraction}")
-    assert "train/images/00.png: not a JPEG or PNG" in str(caught.value)
+    assert "train/images/00.png: not a JPEG, PNG" in str(caught.value)
     assert not (out / data.POOL_FILE).exists()
 
 
@@ -215,23 +216,45 @@ def test_no_usable_image_is_left(folder_root: Path, out: Path) -> None:
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_bad_images_among_those_that_measure_are_errors(folder_root: Path, out: Path, split: str) -> None:
     (folder_root / split / "images/01.png").write_bytes(CORPUS["rgba.png"][0])
-    with pytest.raises(ImageError, match=rf"{split}/images/01.png: it has an alpha channel"):
+    with pytest.raises(ImageError, match=rf"{split}/images/01.png: 960 of its 960 pixels are transparent"):
         take(folder_root, out)
 
 
-def test_turned_images(folder_root: Path, out: Path) -> None:
-    """With a mask they are refused, on their own they are turned, and all sizes are those of the turned picture."""
-    content = EXIF_TURNED["exif-6.jpg"][0]
-    (folder_root / "train/images/05.png").write_bytes(content)
-    assert "EXIF orientation is 6" in take(folder_root, out).quarantined[0].reason
+def test_turned_images(folder_root: Path, out: Path, save_png: Save) -> None:
+    """Without a mask they are turned; with one, they have its size, and all sizes are those of what was cached."""
+    (folder_root / "train/images/05.png").write_bytes(EXIF_TURNED["exif-6.jpg"][0])
+    for shape in ((WIDTH, HEIGHT), (HEIGHT, WIDTH)):
+        save_png(folder_root / "train/masks/05.png", np.zeros(shape, np.uint8))
+        row = take(folder_root, out).train.rows[5]
+        assert (row.id, row.mask_bytes > 0, row.height, row.width) == ("train/05", True, *shape)
+        settings = config(folder_root)
+        dataset = open_dataset(settings, out)
+        assert read_row_mask(row, dataset).shape == shape
+        path = folder_root / row.image
+        expected = resize_image(read_image(path, max_megapixels=1, mask_size=shape), 16, 24)
+        np.testing.assert_array_equal(ImageCache.open(out / "cache/train").read(5), expected)
     (folder_root / "train/masks/05.png").unlink()
     row = take(folder_root, out, 'data.oracle="people"').train.rows[5]
     assert (row.id, row.mask, row.height, row.width) == ("train/05", "", WIDTH, HEIGHT)
 
 
+def test_images_that_can_be_turned_either_way_are_set_aside(folder_root: Path, out: Path, save_png: Save) -> None:
+    (folder_root / "train/images/05.png").write_bytes(EXIF_TURNED["exif-3.jpg"][0])
+    save_png(folder_root / "train/masks/05.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+    assert "EXIF orientation is 3" in take(folder_root, out).quarantined[0].reason
+
+
+def test_16_bit_images_are_read_with_a_range(folder_root: Path, out: Path, save_png: Save) -> None:
+    path = save_png(folder_root / "train/images/05.png", np.full((20, 30), 1000, np.uint16))
+    assert "data.value_range=[LOW, HIGH]" in take(folder_root, out).quarantined[0].reason
+    pool = take(folder_root, out, "data.value_range=[0, 2000]")
+    assert pool.train.rows[5].image == path.relative_to(folder_root).as_posix() and not pool.quarantined
+    assert (ImageCache.open(out / "cache/train").read(5) == 128).all()  # 127.5 to the even neighbour
+
+
 def test_scoring_a_plain_folder(folder_root: Path, out: Path) -> None:
     dataset = open_images(folder_root / "train/images", ("a", "b"))
-    pool = ingest(dataset, config(folder_root), out, silent)
+    pool = ingest(dataset, config(folder_root), out, silent, out / "faults.csv")
     assert len(pool.train) == 12 and len(pool.test) == 0
     assert len(ImageCache.open(out / "cache/train")) == 12
 
@@ -270,7 +293,7 @@ def test_real_camvid(camvid_root: Path, tmp_path: Path) -> None:
     """Counts and class shares are those of the data's README."""
     settings = resolve("camvid-small", overrides=[f'data.root="{camvid_root}"'])
     dataset = open_dataset(settings, tmp_path)
-    pool = ingest(dataset, settings, tmp_path / "out", silent)
+    pool = ingest(dataset, settings, tmp_path / "out", silent, tmp_path / "faults.csv")
     assert [len(split) for split in (pool.train, pool.val, pool.test)] == [367, 101, 233]
     assert not pool.quarantined
     assert set(pool.train.heights.tolist()) == {360} and set(pool.train.widths.tolist()) == {480}
@@ -307,6 +330,7 @@ def test_table_columns(folder_root: Path, out: Path) -> None:
         "height": "int32",
         "width": "int32",
         "reason": "string",
+        "labelled_pixels": "int64",
     }
 
 
@@ -389,7 +413,7 @@ def test_files_set_aside_may_change(folder_root: Path, out: Path) -> None:
     verify_sources(pool, folder_root)
 
 
-# --- the oracle and the first labels ---
+# --- the oracle ---
 
 
 def test_oracle_mask(folder_root: Path, out: Path) -> None:
@@ -402,56 +426,3 @@ def test_oracle_mask(folder_root: Path, out: Path) -> None:
     bare = Pool((replace(pool.rows[0], mask=""),))
     with pytest.raises(MaskError, match="train/00 has no mask"):
         oracle_mask(bare, dataset, 0)
-
-
-def rows(count: int, without_mask: tuple[int, ...] = ()) -> Pool:
-    return Pool(
-        tuple(Row(f"{i:03d}", "train", f"{i}.png", "" if i in without_mask else f"m/{i}.png") for i in range(count))
-    )
-
-
-@pytest.mark.parametrize(("count", "fraction", "expected"), [(367, 0.1, 37), (10, 0.01, 1), (10, 1.0, 10), (1, 0.5, 1)])
-def test_initial_count(count: int, fraction: float, expected: int) -> None:
-    chosen = initial_labelled(rows(count), fraction, seed=3108)
-    assert len(chosen) == len(set(chosen.tolist())) == expected
-    assert (np.diff(chosen) > 0).all() and chosen.min() >= 0 and chosen.max() < count
-
-
-def test_initial_draw_is_keyed_by_the_seed() -> None:
-    pool = rows(100)
-    first = initial_labelled(pool, 0.1, 1)
-    np.testing.assert_array_equal(first, initial_labelled(pool, 0.1, 1))
-    assert not np.array_equal(first, initial_labelled(pool, 0.1, 2))
-    many = np.bincount(np.concatenate([initial_labelled(pool, 0.1, seed) for seed in range(500)]), minlength=100)
-    assert many.min() >= 25 and many.max() <= 80  # 50 expected, standard deviation 6.7
-    # a longer list begins with the shorter one, so that runs at several fractions are comparable
-    assert set(first.tolist()) <= set(initial_labelled(pool, 0.3, 1).tolist())
-
-
-def test_initial_draw_is_pinned() -> None:
-    """Published results depend on it."""
-    assert initial_labelled(rows(367), 0.02, 3108).tolist() == [35, 77, 91, 170, 221, 266, 303]
-
-
-def test_initial_draw_is_among_images_with_masks() -> None:
-    pool = rows(20, without_mask=tuple(range(15)))
-    assert initial_labelled(pool, 1.0, 0).tolist() == [15, 16, 17, 18, 19]
-    with pytest.raises(DataError, match="No training image has a mask"):
-        initial_labelled(rows(3, without_mask=(0, 1, 2)), 0.5, 0)
-
-
-def test_initial_list(tmp_path: Path) -> None:
-    path = tmp_path / "ids.txt"
-    path.write_text("007\n\n003\r\n007\n")
-    assert initial_labelled(rows(10), 0.1, 0, str(path)).tolist() == [3, 7]
-    path.write_text("0o7\n")
-    with pytest.raises(ConfigError, match=r"names '0o7', .* Did you mean '007'\?"):
-        initial_labelled(rows(10), 0.1, 0, str(path))
-    path.write_text("\n")
-    with pytest.raises(ConfigError, match="names no images"):
-        initial_labelled(rows(10), 0.1, 0, str(path))
-    path.write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        initial_labelled(rows(10), 0.1, 0, str(path))
-    with pytest.raises(ConfigError, match="cannot be read"):
-        initial_labelled(rows(10), 0.1, 0, str(tmp_path / "gone.txt"))

@@ -6,21 +6,23 @@ refused. Masks and their names are untrusted input.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from s4al.data.headers import Header, Refused, check_pixel_data, read_header
+from s4al.data.headers import Refused, read_header
 from s4al.data.images import DECODE_ERRORS, Loaded, one_line, read_bytes
+from s4al.data.mask_samples import Samples, check_mask_header, colour_text, pack, read_samples, unpack
+from s4al.data.palettes import Colour
 from s4al.errors import MaskError, RunStateError
 
 IGNORE = 255  # in every uint8 label array: not labelled, or void
-VOID = 254  # in a training's labels, where the two differ: somebody looked and found no class
+VOID = 254  # in a training's labels, where the two differ: somebody looked and found no class; so 254 classes at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,24 +34,34 @@ class MaskCode:
     values : (65536,) int16, raw sample -> train id, 255 = ignore, -1 = not allowed. Palette masks give their indices.
     colours : RGB -> train id or 255. Where it is not empty, masks are read by colour, palette masks through their
         palette, and `values` is not looked at.
+    class_names : of the train ids, for messages; may be empty.
     """
 
     values: NDArray[np.int16]
-    colours: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    colours: Mapping[Colour, int] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+
+    @cached_property
+    def by_colour(self) -> NDArray[np.int16]:
+        """(2**24,) packed RGB -> train id, 255 = ignore, -1 = not allowed. 32 MB, made where it is first needed."""
+        lut = np.full(2**24, -1, np.int16)
+        for colour, id in self.colours.items():
+            lut[pack(np.array(colour, np.uint8))] = id
+        return lut
 
 
-def identity_code(num_classes: int, void: Iterable[int] = ()) -> MaskCode:
+def identity_code(num_classes: int, void: Iterable[int] = (), class_names: tuple[str, ...] = ()) -> MaskCode:
     """Mask value = train id; `void` values and 255 are ignored, all others are not allowed."""
     values = np.full(2**16, -1, np.int16)
     values[:num_classes] = np.arange(num_classes)
     values[[*void, IGNORE]] = IGNORE
-    return MaskCode(values)
+    return MaskCode(values, class_names=class_names)
 
 
 def read_mask(
     path: Path, code: MaskCode, num_classes: int, size: tuple[int, int], expected_sha256: str | None = None
 ) -> NDArray[np.uint8]:
-    """Read a PNG of class ids as (H, W) uint8 of train ids, 255 = ignore, see `load_mask`."""
+    """Read a mask as (H, W) uint8 of train ids, 255 = ignore, see `load_mask`."""
     return load_mask(path, path.name, code, num_classes, size, expected_sha256).pixels
 
 
@@ -61,7 +73,7 @@ def load_mask(
     size: tuple[int, int],
     expected_sha256: str | None = None,
 ) -> Loaded:
-    """Read a PNG of class ids as (H, W) uint8 of train ids, 255 = ignore.
+    """Read a mask (PNG, BMP or TIFF; grey, palette or opaque colour) as (H, W) uint8 of train ids, 255 = ignore.
 
     Parameters
     ----------
@@ -72,57 +84,56 @@ def load_mask(
 
     Raises
     ------
-    MaskError : another size than its image, values that the code does not allow, or not a picture of class ids.
+    MaskError : another size than its image, values or colours that the code does not allow, or not a picture of
+        classes.
     DataError : the file is not the one recorded.
     """
     try:
         data, sha256 = read_bytes(path, name, size[0] * size[1] / 1e6, expected_sha256)
         header = read_header(data)
-        _check_mask(header, size)
-        check_pixel_data(data, header)
-        mask_HW = _to_train_ids(_decode_ids(data, header), code.values, num_classes)
+        check_mask_header(header)
+        if (header.height, header.width) != size:
+            found = f"it is {header.width} x {header.height}, its image is {size[1]} x {size[0]}"
+            raise Refused(f"{found}. Masks are never resized.")
+        mask_HW = _to_train_ids(read_samples(data, header), code, num_classes)
         return Loaded(mask_HW, len(data), sha256)
     except Refused as refusal:
-        raise MaskError(f"mask {name}: {refusal}", kept="No labels were taken.") from refusal
+        reason = str(refusal).removesuffix(".")
+        raise MaskError(f"mask {name}: {reason}.", kept="No labels were taken.") from refusal
 
 
-def _check_mask(header: Header, size: tuple[int, int]) -> None:
-    if header.format != "PNG":
-        raise Refused("a JPEG, which does not keep class ids exactly; masks are PNG files")
-    if header.animated:
-        raise Refused("animated (single pictures are read)")
-    if header.mode not in ("grey", "palette"):
-        raise Refused(f"an {header.mode} picture; a mask has one channel of class ids (8-bit grey or palette)")
-    if (header.height, header.width) != size:
-        raise Refused(
-            f"it is {header.width} x {header.height}, its image is {size[1]} x {size[0]}. Masks are never resized."
-        )
-
-
-def _decode_ids(data: bytes, header: Header) -> NDArray[np.integer]:
-    """Raw samples. Pillow spreads 2- and 4-bit grey over 0..255, as pictures want it; class ids want it undone."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-            samples_HW = np.asarray(picture)
-    except DECODE_ERRORS as error:
-        raise Refused(one_line(error)) from error
-    if header.mode == "grey" and header.bits in (2, 4):
-        return samples_HW // (255 // (2**header.bits - 1))
-    return samples_HW.astype(np.uint8) if samples_HW.dtype == np.bool_ else samples_HW
-
-
-def _to_train_ids(raw_HW: NDArray[np.integer], lut: NDArray[np.int16], num_classes: int) -> NDArray[np.uint8]:
-    ids_HW = lut[raw_HW]
+def _to_train_ids(samples: Samples, code: MaskCode, num_classes: int) -> NDArray[np.uint8]:
+    raw_HW = samples.as_colours() if code.colours else samples.as_values()
+    ids_HW = (code.by_colour if code.colours else code.values)[raw_HW]
     wrong_HW = (ids_HW < 0) | ((ids_HW >= num_classes) & (ids_HW != IGNORE))
     if wrong_HW.any():
         row, col = np.argwhere(wrong_HW)[0].tolist()
-        value = int(raw_HW[row, col])
-        count = int(np.count_nonzero(wrong_HW & (raw_HW == value)))
-        raise Refused(
-            f"holds class {value} at {count:,} pixels, first at ({row}, {col}); "
-            f"this run has {_allowed(lut, num_classes)}."
-        )
+        count = int(np.count_nonzero(wrong_HW & (raw_HW == raw_HW[row, col])))
+        where = f"at {count:,} pixels, first at ({row}, {col})"
+        raise Refused(_unknown(int(raw_HW[row, col]), where, code, num_classes))
     return ids_HW.astype(np.uint8)
+
+
+def _unknown(raw: int, where: str, code: MaskCode, num_classes: int) -> str:
+    if not code.colours:
+        return f"holds class {raw} {where}; this run has {_allowed(code.values, num_classes)}."
+    colour = unpack(raw)
+    nearest = nearest_colour(colour, code.colours)
+    meaning = meaning_of(code.colours[nearest], code.class_names)
+    known = f"the nearest known colour is {colour_text(nearest)} = {meaning}."
+    return f"holds colour {colour_text(colour)} {where}, which has no meaning in data.mask_values; {known}"
+
+
+def nearest_colour(colour: Colour, known: Iterable[Colour]) -> Colour:
+    """The closest of the known colours, by squared distance in RGB."""
+    return min(known, key=lambda other: sum((a - b) ** 2 for a, b in zip(colour, other, strict=True)))
+
+
+def meaning_of(id: int, class_names: tuple[str, ...]) -> str:
+    """A train id in words: the class name, or "ignore"."""
+    if id == IGNORE:
+        return "ignore"
+    return class_names[id] if id < len(class_names) else f"class {id}"
 
 
 def _allowed(lut: NDArray[np.int16], num_classes: int) -> str:

@@ -384,9 +384,6 @@ def test_mask_of_only_void(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (encode(np.zeros((2, 3, 3), np.uint8), "PNG"), "one channel of class ids"),
-        (encode(np.zeros((2, 3, 4), np.uint8), "PNG"), "one channel of class ids"),
-        (encode(Image.new("LA", (3, 2)), "PNG"), "one channel of class ids"),
         (encode(np.zeros((2, 3), np.uint8), "JPEG"), "does not keep class ids exactly"),
         (encode(np.zeros((2, 3), np.float32), "TIFF"), "a TIFF"),
         (encode(Image.new("L", (3, 2)), "PNG", save_all=True, append_images=[Image.new("L", (3, 2), 1)]), "animated"),

@@ -189,11 +189,14 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def contained(root: Path, relative: str) -> Path:
-    """`root / relative`, refused unless it stays inside `root`. Raises DataError; RuntimeError for circular links."""
+def contained(root: Path, relative: str, *, links_may_leave: bool = False) -> Path:
+    """`root / relative`, refused unless it stays inside `root`; its links too, unless they may leave.
+
+    Raises DataError; RuntimeError for circular links.
+    """
     pure = PurePosixPath(relative)
-    resolved = (root / relative).resolve()
-    if pure.is_absolute() or ".." in pure.parts or not resolved.is_relative_to(root.resolve()):
+    leaves = pure.is_absolute() or ".." in pure.parts
+    if leaves or not (links_may_leave or (root / relative).resolve().is_relative_to(root.resolve())):
         raise DataError(f"The path {relative!r} leaves the folder {root}.", remedy="Use paths inside the data folder.")
     return root / relative
 

@@ -107,6 +107,8 @@ class DataConfig(Section):
     links: Literal["anywhere", "inside"] = "anywhere"  # where links in the data folder may lead
     max_megapixels: float = Field(default=40.0, gt=0.0, le=89.0)  # Pillow's own limit is 89
     max_bad_fraction: float = Field(default=0.01, ge=0.0, le=1.0)  # of the pool; one bad image is always tolerated
+    # Pattern of the text files that say which image belongs to which split, where folders do not: "lists/{split}.txt"
+    lists: str = ""
 
 
 class ScenesConfig(Section):

@@ -1,13 +1,13 @@
-"""Data set folders as people have them -> one list of records with ids, splits, classes and the meaning of mask values.
+"""A data set that settings describe -> one list of records with ids, splits, classes and the meaning of mask values.
 
-    folder       <split>/images/* <split>/masks/*.png, or images/<split>/* masks/<split>/*.png; classes.txt
+    folder       data.images and data.masks, patterns below the root; found out where they are not set
     camvid       images/<split> masks/<split> with <split>.txt, or SegNet's train/ trainannot/ ... (11 = void)
     cityscapes   leftImg8bit/<split>/<city>/*_leftImg8bit.png gtFine/<split>/<city>/*_gtFine_label{TrainIds,Ids}.png
     voc          JPEGImages SegmentationClass ImageSets/Segmentation/<split>.txt
     scenes       procedural, rendered into a folder of the first kind
 
-Only names are read here; files are opened by `data.ingest`. An id is the image's path without folder prefix and
-extension, in Unicode form NFC, so that names written by another operating system still match.
+The patterns that are set are those of every adapter but scenes. Only names are read here; files are opened by
+`data.ingest`.
 """
 
 from __future__ import annotations
@@ -20,43 +20,55 @@ import numpy as np
 
 from s4al.config import Config
 from s4al.data.dataset import SPLITS, Dataset, Record
-from s4al.data.listing import list_folder, list_pairs, listed, pair, read_list, some, strip_suffix
-from s4al.data.masks import IGNORE, VOID, identity_code
-from s4al.data.palettes import CAMVID, CITYSCAPES, VOC, distinct_palette, voc_palette
+from s4al.data.folders import LOOKED_FOR
+from s4al.data.known import CAMVID_LISTED, CAMVID_SEGNET, CITYSCAPES_IMAGES, CITYSCAPES_LABEL_IDS, VOC, cityscapes
+from s4al.data.layouts import find_layout
+from s4al.data.listing import list_records, read_list
+from s4al.data.masks import IGNORE, VOID, MaskCode, identity_code
+from s4al.data.pairing import Reading
+from s4al.data.palettes import CAMVID, CITYSCAPES, distinct_palette, voc_palette
+from s4al.data.palettes import VOC as VOC_CLASSES
 from s4al.data.scenes import scenes
+from s4al.data.splits import drawn_test
+from s4al.data.tree import Tree, some, walk
 from s4al.errors import ConfigError, DataError
 
+_SCENES = Reading("{split}/images/*", "{split}/masks/*", adapter="scenes")
 
-def open_dataset(config: Config, scenes_folder: Path) -> Dataset:
-    """List the data set that `config.data` names.
+
+def open_dataset(config: Config, rendered: Path) -> Dataset:
+    """List the data set that `config.data` names, by its settings. Adapter "auto" is the scenes where there is no root.
 
     Parameters
     ----------
-    scenes_folder : where the embedded data set is rendered (once) when the adapter is `scenes`.
+    rendered : where the embedded data set is rendered (once) when the adapter is `scenes`.
 
     Raises
     ------
     DataError : missing folders (with the layout that was looked for), an empty split, images and masks that do not
-        pair up, duplicate ids, paths that leave the folder.
-    ConfigError : no root, no class names, or a test split that the data set does not publish.
+        pair up, duplicate ids, lists that leave the folder.
+    ConfigError : no root, no class names, a pattern that is none, or a test split that the data set does not publish.
     """
-    if config.data.adapter == "scenes" or (config.data.adapter == "auto" and not config.data.root):
-        dataset = _open_scenes(scenes_folder, config)
+    adapter = config.data.adapter
+    if adapter == "auto":
+        adapter = "folder" if config.data.root else "scenes"
+    if adapter == "scenes":
+        dataset = _open_scenes(rendered, config)
     else:
-        dataset = _ADAPTERS[config.data.adapter](_existing_root(config), config)
-    records = _unique_ids(_choose_test_split(dataset.records, config.data.test_split))
-    _check_splits(records, dataset.root)
+        dataset = _ADAPTERS[adapter](walk(_existing_root(config), config.data.links), config)
+    records = _unique_ids(_choose_test_split(dataset.records, config))
+    dataset = replace(dataset, records=records, links=config.data.links)
+    _check_labelled(dataset, config.data.oracle)
     _check_pairs(records, config.data.oracle, dataset.root)
-    return replace(dataset, records=records)
+    return dataset
 
 
 def open_images(root: Path, class_names: Iterable[str]) -> Dataset:
     """Every image below `root` as one unlabelled pool (split "train"), for scoring a folder. Raises DataError."""
     names = tuple(class_names)
-    images = list_folder(root)
-    if not images:
+    records = list_records(walk(root), "**/*", "").records
+    if not records:
         raise DataError(f"{root} holds no images.")
-    records = tuple(Record(id, "train", path, None) for id, path in sorted(images.items()))
     return Dataset(root, names, distinct_palette(len(names)), records, identity_code(len(names)))
 
 
@@ -70,29 +82,46 @@ def _existing_root(config: Config) -> Path:
     return root
 
 
+def _by_settings(tree: Tree, config: Config, default: Reading) -> tuple[Record, ...]:
+    """The records of the adapter's layout, each of its patterns replaced by the one that is set."""
+    data = config.data
+    images, masks = data.images or default.images, data.masks or default.masks
+    listing = list_records(tree, images, masks, data.lists or default.lists)
+    if not listing.records:
+        what = f"{tree.root} does not have the expected layout."
+        raise DataError(what, remedy=f"Looked for: images {images}, masks {masks}.")
+    if listing.alone and default.adapter != "folder":
+        split = listing.alone[0][0] or "train"
+        alone = [id for where, id in listing.alone if (where or "train") == split]
+        what = f"{some(alone, 'mask')} of the {split} split without an image in {tree.root}."
+        raise DataError(what, remedy="Add the images or remove the masks.")
+    return listing.records
+
+
 # --- adapters ---
 
 
 def _open_scenes(folder: Path, config: Config) -> Dataset:
     scenes.render_folder(folder, config.scenes)
     palette = np.array(list(scenes.CLASSES.values()), np.uint8)
-    return Dataset(folder, tuple(scenes.CLASSES), palette, _list_folder_splits(folder), identity_code(len(palette)))
+    records = list_records(walk(folder), _SCENES.images, _SCENES.masks).records
+    return Dataset(folder, tuple(scenes.CLASSES), palette, records, identity_code(len(palette)))
 
 
-def _open_folder(root: Path, config: Config) -> Dataset:
-    names = _class_names(root, config)
-    return Dataset(root, names, distinct_palette(len(names)), _list_folder_splits(root), identity_code(len(names)))
+def _open_folder(tree: Tree, config: Config) -> Dataset:
+    data = config.data
+    if data.images:
+        found = Reading(data.images, data.masks, lists=data.lists)
+    else:
+        layout = find_layout(tree.root, masks=data.masks, lists=data.lists, links=data.links)
+        found = Reading(layout.settings["images"], layout.settings["masks"], lists=layout.settings["lists"])
+    records = _by_settings(tree, config, found)
+    names, code = classes_and_code(tree.root, config)
+    return Dataset(tree.root, names, distinct_palette(len(names)), records, code)
 
 
-def _list_folder_splits(root: Path) -> tuple[Record, ...]:
-    by_split = [(root / split / "images", root / split / "masks", split) for split in SPLITS]
-    by_kind = [(root / "images" / split, root / "masks" / split, split) for split in SPLITS]
-    layout = by_split if (root / "train").is_dir() else by_kind
-    _require(root, layout[0][0].is_dir(), "<split>/images/* <split>/masks/*, or images/<split>/* masks/<split>/*")
-    return list_pairs(layout)
-
-
-def _class_names(root: Path, config: Config) -> tuple[str, ...]:
+def classes_and_code(root: Path, config: Config) -> tuple[tuple[str, ...], MaskCode]:
+    """The class names of the folder adapter, and what its masks' values mean."""
     names = config.data.classes
     if not names and (root / "classes.txt").is_file():
         names = tuple(read_list(root / "classes.txt"))
@@ -102,62 +131,36 @@ def _class_names(root: Path, config: Config) -> tuple[str, ...]:
     different = len(set(names))
     if different != len(names) or different > VOID:
         raise ConfigError(f"{len(names)} class names, {different} of them different; up to {VOID} can be had.")
-    return names
+    return names, identity_code(len(names))
 
 
-def _open_camvid(root: Path, config: Config) -> Dataset:
+def _open_camvid(tree: Tree, config: Config) -> Dataset:
     names, palette = tuple(CAMVID), np.array(list(CAMVID.values()), np.uint8)
-    if (root / "trainannot").is_dir():
-        records = list_pairs([(root / split, root / f"{split}annot", split) for split in SPLITS])
-        return Dataset(root, names, palette, records, identity_code(len(names), void=(11,)))
-    layout = "images/<split> masks/<split> <split>.txt, or train/ trainannot/ val/ valannot/ test/ testannot/"
-    _require(root, (root / "images" / "train").is_dir(), layout)
-    records = tuple(
-        record
-        for split in SPLITS
-        for record in listed(root, split, f"{split}.txt", f"images/{split}", f"masks/{split}")
-    )
-    return Dataset(root, names, palette, records, identity_code(len(names)))
+    segnet = "annot/" in config.data.masks or (tree.root / "trainannot").is_dir()
+    default = CAMVID_SEGNET if segnet else CAMVID_LISTED
+    code = identity_code(len(names), void=(11,) if segnet else ())
+    return Dataset(tree.root, names, palette, _by_settings(tree, config, default), code)
 
 
-def _open_cityscapes(root: Path, config: Config) -> Dataset:
+def _open_cityscapes(tree: Tree, config: Config) -> Dataset:
     _require_val_as_test(config, "Cityscapes")
-    _require(
-        root,
-        (root / "leftImg8bit" / "train").is_dir() and (root / "gtFine" / "train").is_dir(),
-        "leftImg8bit/<split>/<city>/*_leftImg8bit.png gtFine/<split>/<city>/*_gtFine_label{TrainIds,Ids}.png",
-    )
-    # one meaning of mask values for the whole run: train ids where they were made, else the label ids
-    suffix = "_gtFine_labelTrainIds"
-    if not any((root / "gtFine" / "train").glob(f"*/*{suffix}.png")):
-        suffix = "_gtFine_labelIds"
-    records: list[Record] = []
-    for split in ("train", "val"):
-        images = strip_suffix(list_folder(root / "leftImg8bit" / split), "_leftImg8bit")
-        masks = strip_suffix(list_folder(root / "gtFine" / split), suffix)
-        records += pair(images, masks, split, root)
+    default = cityscapes(tree) or Reading(CITYSCAPES_IMAGES, CITYSCAPES_LABEL_IDS, adapter="cityscapes")
     names = tuple(CITYSCAPES)
     code = identity_code(len(names))
-    if suffix == "_gtFine_labelIds":
+    if "labelTrainIds" not in (config.data.masks or default.masks):
         code.values[:34] = IGNORE  # the published ids end at 33
         code.values[[label_id for label_id, _ in CITYSCAPES.values()]] = np.arange(len(names))
     palette = np.array([colour for _, colour in CITYSCAPES.values()], np.uint8)
-    return Dataset(root, names, palette, tuple(records), code)
+    return Dataset(tree.root, names, palette, _by_settings(tree, config, default), code)
 
 
-def _open_voc(root: Path, config: Config) -> Dataset:
+def _open_voc(tree: Tree, config: Config) -> Dataset:
     _require_val_as_test(config, "Pascal VOC")
-    lists = "ImageSets/Segmentation"
-    _require(root, (root / lists).is_dir(), f"JPEGImages SegmentationClass {lists}/train.txt {lists}/val.txt")
-    records = tuple(
-        record
-        for split in ("train", "val")
-        for record in listed(root, split, f"{lists}/{split}.txt", "JPEGImages", "SegmentationClass")
-    )
-    return Dataset(root, VOC, voc_palette(len(VOC)), records, identity_code(len(VOC)))
+    records = _by_settings(tree, config, VOC)
+    return Dataset(tree.root, VOC_CLASSES, voc_palette(len(VOC_CLASSES)), records, identity_code(len(VOC_CLASSES)))
 
 
-_ADAPTERS: Mapping[str, Callable[[Path, Config], Dataset]] = {
+_ADAPTERS: Mapping[str, Callable[[Tree, Config], Dataset]] = {
     "folder": _open_folder,
     "camvid": _open_camvid,
     "cityscapes": _open_cityscapes,
@@ -165,12 +168,7 @@ _ADAPTERS: Mapping[str, Callable[[Path, Config], Dataset]] = {
 }
 
 
-# --- checks ---
-
-
-def _require(root: Path, found: bool, layout: str) -> None:
-    if not found:
-        raise DataError(f"{root} does not have the expected layout.", remedy=f"Looked for: {layout}.")
+# --- splits and checks ---
 
 
 def _require_val_as_test(config: Config, name: str) -> None:
@@ -178,11 +176,20 @@ def _require_val_as_test(config: Config, name: str) -> None:
         raise ConfigError(f"{name} publishes no masks of its test split.", remedy='Set data.test_split="val".')
 
 
-def _choose_test_split(records: tuple[Record, ...], test_split: str) -> tuple[Record, ...]:
-    """With `test_split = "val"` the validation images are the test split, and there is no other validation."""
-    if test_split == "test":
+def _choose_test_split(records: tuple[Record, ...], config: Config) -> tuple[Record, ...]:
+    """With `test_split` "val" the validation images are the test split, and there is no other validation; with "drawn"
+    training images with a mask are. A test split that the folder has is then not used."""
+    if config.data.test_split == "test":
         return records
-    return tuple(replace(r, split="test") if r.split == "val" else r for r in records if r.split != "test")
+    if config.data.test_split == "val":
+        moved = {record.id for record in records if record.split == "val"}
+        source = "val"
+    else:
+        moved = drawn_test([r.id for r in records if r.split == "train" and r.mask], config.data.test_fraction)
+        source = "train"
+    kept = [record for record in records if record.split != "test"]
+    chosen = [replace(r, split="test") if r.split == source and r.id in moved else r for r in kept]
+    return tuple(sorted(chosen, key=lambda record: (SPLITS.index(record.split), record.id)))
 
 
 def _unique_ids(records: tuple[Record, ...]) -> tuple[Record, ...]:
@@ -192,11 +199,17 @@ def _unique_ids(records: tuple[Record, ...]) -> tuple[Record, ...]:
     return tuple(replace(record, id=f"{record.split}/{record.id}") for record in records)
 
 
-def _check_splits(records: tuple[Record, ...], root: Path) -> None:
-    present = {record.split for record in records}
+def _check_labelled(dataset: Dataset, oracle: str) -> None:
+    """Images without splits and masks are a pool for people; else there have to be images to test on."""
+    present = {record.split for record in dataset.records}
+    if present == {"train"} and not any(record.mask for record in dataset.records):
+        if oracle == "people":
+            return
+        what = f"Nothing is labelled in {dataset.root}: no masks were found."
+        raise DataError(what, remedy=f'Looked for {LOOKED_FOR}. Set data.masks, or data.oracle="people".')
     for split in ("train", "test"):
         if split not in present:
-            raise DataError(f"The {split} split of {root} holds no images.")
+            raise DataError(f"The {split} split of {dataset.root} holds no images.")
 
 
 def _check_pairs(records: tuple[Record, ...], oracle: str, root: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4al.data.masks import MaskCode
-
-SPLITS = ("train", "val", "test")
+from s4al.data.splits import SPLITS as SPLITS
+from s4al.data.tree import Links
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Dataset:
     palette : (C, 3) uint8 RGB, for people's eyes.
     records : sorted by split (train, val, test), then id; ids are unique.
     mask_code : what the masks' samples mean.
+    links : where links in the folder may lead, "anywhere" or "inside" of it.
     """
 
     root: Path
@@ -40,6 +41,7 @@ class Dataset:
     palette: NDArray[np.uint8]
     records: tuple[Record, ...]
     mask_code: MaskCode
+    links: Links = "anywhere"
 
     @property
     def num_classes(self) -> int:

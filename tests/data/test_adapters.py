@@ -143,7 +143,7 @@ def test_missing_root_and_wrong_layout(tmp_path: Path) -> None:
         open_folder(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty/classes.txt").write_text("a\n")
-    with pytest.raises(DataError, match=r"expected layout. Looked for: <split>/images"):
+    with pytest.raises(DataError, match=r"holds no images \(1 .txt\). Looked for: <split>/images"):
         open_folder(tmp_path / "empty")
     with pytest.raises(ConfigError, match="--data DIR"):
         open_dataset(config("folder", ""), tmp_path)
@@ -189,9 +189,58 @@ def test_people_do_not_label_what_is_measured(folder_root: Path, split: str) -> 
 
 @pytest.mark.parametrize("oracle", ["masks", "people"])
 def test_mask_without_image(folder_root: Path, oracle: str) -> None:
+    """Counted and named where the folder is understood, see `find_layout`; it labels nothing."""
     (folder_root / "train/images/07.png").unlink()
-    with pytest.raises(DataError, match=r"1 mask \(07\) of the train split without an image"):
-        open_folder(folder_root, f'data.oracle="{oracle}"')
+    dataset = open_folder(folder_root, f'data.oracle="{oracle}"')
+    assert len(ids(dataset, "train")) == 11 and "train/07" not in ids(dataset, "train")
+
+
+def test_mask_without_image_in_a_published_layout(tmp_path: Path, save_png: Save) -> None:
+    for split in data.SPLITS:
+        save_png(tmp_path / split / "a.png", IMAGE)
+        save_png(tmp_path / f"{split}annot" / "a.png", MASK)
+    save_png(tmp_path / "trainannot/b.png", MASK)
+    with pytest.raises(DataError, match=r"1 mask \(b\) of the train split without an image"):
+        open_dataset(config("camvid", tmp_path), tmp_path)
+
+
+def test_patterns_that_are_set_decide(tmp_path: Path, save_png: Save) -> None:
+    for split in ("Training", "validation", "test"):
+        for i in range(2):
+            save_png(tmp_path / split / "deep" / f"{i}.png", IMAGE)
+            save_png(tmp_path / "truth" / split / "deep" / f"seg_{i}.png", MASK)
+            save_png(tmp_path / "masks" / split / "deep" / f"{i}.png", MASK)
+    patterns = ('data.images="{split}/**"', 'data.masks="truth/{split}/**/seg_*.png"', 'data.classes=["a"]')
+    dataset = open_folder(tmp_path, *patterns)
+    assert [record.id for record in dataset.records if record.split == "val"] == ["val/deep/0", "val/deep/1"]
+    assert all("truth" in str(record.mask) for record in dataset.records) and len(dataset.records) == 6
+    with pytest.raises(DataError, match=r"expected layout. Looked for: images nowhere/\*"):
+        open_folder(tmp_path, 'data.images="nowhere/*"', 'data.classes=["a"]')
+
+
+def test_drawn_test_split(tmp_path: Path, save_png: Save) -> None:
+    for i in range(40):
+        save_png(tmp_path / "images" / f"{i}.png", IMAGE)
+        if i >= 10:
+            save_png(tmp_path / "masks" / f"{i}.png", MASK)
+    settings = ('data.test_split="drawn"', "data.test_fraction=0.3", 'data.oracle="people"', 'data.classes=["a"]')
+    dataset = open_folder(tmp_path, *settings)
+    drawn = set(ids(dataset, "test"))
+    assert drawn and all(int(id) >= 10 for id in drawn)
+    assert drawn.isdisjoint(ids(dataset, "train")) and len(dataset.records) == 40
+    assert [record.split for record in dataset.records] == ["train"] * (40 - len(drawn)) + ["test"] * len(drawn)
+    save_png(tmp_path / "images/new.png", IMAGE)
+    save_png(tmp_path / "masks/new.png", MASK)
+    assert drawn <= set(ids(open_folder(tmp_path, *settings), "test")) <= drawn | {"new"}
+
+
+def test_images_alone(tmp_path: Path, save_png: Save) -> None:
+    for i in range(3):
+        save_png(tmp_path / f"{i}.png", IMAGE)
+    assert len(ids(open_folder(tmp_path, 'data.oracle="people"', 'data.classes=["a"]'), "train")) == 3
+    with pytest.raises(DataError, match=r"Nothing is labelled in .*Looked for .*folders named masks, labels") as caught:
+        open_folder(tmp_path, 'data.classes=["a"]')
+    assert 'data.oracle="people"' in caught.value.remedy
 
 
 def test_data_without_any_train_masks_is_a_pool_for_people(folder_root: Path) -> None:

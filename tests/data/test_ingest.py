@@ -162,7 +162,7 @@ def test_the_whole_corpus_in_a_pool(tmp_path: Path, save_png: Save) -> None:
     (mixed / "train/images/outside.png").symlink_to(tmp_path / "outside.png")
     for root in (good, mixed):
         (root / "train/images/inside.png").symlink_to(apart("rgb.png"))
-    settings = ('data.classes=["a"]', 'data.oracle="people"', "data.max_bad_fraction=1.0")
+    settings = ('data.classes=["a"]', 'data.oracle="people"', "data.max_bad_fraction=1.0", 'data.links="inside"')
     pool, clean = take(mixed, tmp_path / "a", *settings), take(good, tmp_path / "b", *settings)
     set_aside = {Path(row.image).name: row.reason for row in pool.quarantined}
     expected = {apart(name): reason for name, (_, reason) in CORPUS.items() if reason is not None}
@@ -282,8 +282,26 @@ def test_mask_behind_a_link_that_leaves_the_folder(folder_root: Path, out: Path)
     path = folder_root / "train/masks/01.png"
     path.rename(folder_root.parent / "01.png")
     path.symlink_to(folder_root.parent / "01.png")
-    with pytest.raises(MaskError, match="a link that leaves the data folder"):
-        take(folder_root, out)
+    with pytest.raises(MaskError, match=r'a link that leaves the data folder .* data.links="anywhere"'):
+        take(folder_root, out, 'data.links="inside"')
+    pool = take(folder_root, out / "anywhere")
+    settings = config(folder_root)
+    dataset = open_dataset(settings, out)
+    assert oracle_mask(pool, dataset, 1).shape == (20, 30)
+    verify_sources(pool, folder_root)
+    (folder_root.parent / "01.png").unlink()
+    with pytest.raises(DataError, match=r"train/masks/01.png cannot be read \(No such file"):
+        verify_sources(pool, folder_root)
+
+
+def test_links_to_what_is_no_file(folder_root: Path, tmp_path: Path, out: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for name, target in (("a.png", "fifo"), ("b.png", "nowhere")):
+        (folder_root / "train/images" / name).symlink_to(tmp_path / target)
+    pool = take(folder_root, out, 'data.oracle="people"', "data.max_bad_fraction=0.5")
+    reasons = {Path(row.image).name: row.reason for row in pool.quarantined}
+    assert reasons.keys() == {"a.png", "b.png"}
+    assert "not a regular file" in reasons["a.png"] and "No such file" in reasons["b.png"]
 
 
 # --- real data ---

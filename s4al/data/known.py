@@ -1,0 +1,111 @@
+"""Published layouts, known by their folders and by how their files are named.
+
+People lay their own data out in the same way, with classes of their own. Where the names of the files are not the
+published ones, or a class file lies beside them, these are folders like any other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from s4al.data.pairing import Reading
+from s4al.data.tree import Tree
+from s4al.errors import DataError
+
+CAMVID_LISTED = Reading("images/{split}/*", "masks/{split}/*", adapter="camvid", lists="{split}.txt", name="CamVid")
+CAMVID_SEGNET = Reading("{split}/*", "{split}annot/*", adapter="camvid", name="CamVid (SegNet's)")
+VOC = Reading(
+    "JPEGImages/*",
+    "SegmentationClass/*",
+    adapter="voc",
+    lists="ImageSets/Segmentation/{split}.txt",
+    name="Pascal VOC (21 classes)",
+)
+CITYSCAPES_IMAGES = "leftImg8bit/{split}/**/*_leftImg8bit.png"
+CITYSCAPES_TRAIN_IDS = "gtFine/{split}/**/*_gtFine_labelTrainIds.png"
+CITYSCAPES_LABEL_IDS = "gtFine/{split}/**/*_gtFine_labelIds.png"
+
+CLASS_FILES = (
+    "labelmap.txt",
+    "class_names.txt",
+    "class_dict.csv",
+    "label_colors.txt",
+    "codes.txt",
+    "classes.txt",
+    "_classes.csv",
+)
+_CAMVID_NAME = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_.*")
+_VOC_NAME = re.compile(r"(\d{4}_)?\d{6}")
+_MOSTLY = 0.9
+
+
+def known_layout(tree: Tree) -> Reading | None:
+    """The published layout that `tree` has, its patterns below `tree.root`. Raises DataError for two of one kind."""
+    return cityscapes(tree) or _voc(tree) or _camvid(tree)
+
+
+def cityscapes(tree: Tree) -> Reading | None:
+    """Masks by train ids where they were made, else by label ids: one meaning of their values for the whole run."""
+    base = _one_base(tree, r"leftImg8bit/train/[^/]+/[^/]+_leftImg8bit\.png", "Cityscapes")
+    if base is None:
+        return None
+    masks = [name for name in tree.pictures if name.startswith(f"{base}gtFine/train/")]
+    if any(name.endswith("_gtFine_labelTrainIds.png") for name in masks):
+        kind, said = CITYSCAPES_TRAIN_IDS, "train ids"
+    elif any(name.endswith("_gtFine_labelIds.png") for name in masks):
+        kind, said = CITYSCAPES_LABEL_IDS, "label ids"
+    else:
+        return None
+    return Reading(base + CITYSCAPES_IMAGES, base + kind, adapter="cityscapes", name=f"Cityscapes (masks by {said})")
+
+
+def _voc(tree: Tree) -> Reading | None:
+    base = _one_base(tree, r"SegmentationClass/[^/]+\.png", "Pascal VOC")
+    if base is None or _has_class_file(tree, base) or not _named(tree, f"{base}JPEGImages/", _VOC_NAME):
+        return None
+    lists = PurePosixPath(f"{base}{VOC.lists}").parent.as_posix()
+    if not any(name.startswith(f"{lists}/") for name in tree.others):
+        return None
+    return _below(base, VOC)
+
+
+def _camvid(tree: Tree) -> Reading | None:
+    for first, reading in (("trainannot/", CAMVID_SEGNET), ("masks/train/", CAMVID_LISTED)):
+        base = _one_base(tree, rf"{first}[^/]+\.png", "CamVid")
+        if base is None or _has_class_file(tree, base) or not _named(tree, f"{base}{first}", _CAMVID_NAME):
+            continue
+        if not reading.lists or f"{base}train.txt" in tree.others:
+            return _below(base, reading)
+    return None
+
+
+def _below(base: str, reading: Reading) -> Reading:
+    lists = base + reading.lists if reading.lists else ""
+    return Reading(base + reading.images, base + reading.masks, adapter=reading.adapter, lists=lists, name=reading.name)
+
+
+def _one_base(tree: Tree, inside: str, name: str) -> str | None:
+    """The folder, "" or with a slash at its end, below which some picture is named like `inside`."""
+    expression = re.compile(rf"((?:.*/)?){inside}")
+    bases = sorted({found[1] for picture in tree.pictures if (found := expression.fullmatch(picture))})
+    if len(bases) > 1:
+        what = f"{tree.root} holds {len(bases)} data sets laid out like {name}: {bases[0] or './'} and {bases[1]}."
+        raise DataError(what, remedy="Pass the folder of one of them as --data.")
+    return bases[0] if bases else None
+
+
+def _has_class_file(tree: Tree, base: str) -> bool:
+    return any(f"{folder}{name}" in tree.others for folder in {"", base} for name in CLASS_FILES)
+
+
+def _named(tree: Tree, folder: str, expression: re.Pattern[str]) -> bool:
+    return _most(
+        expression.fullmatch(PurePosixPath(name).stem) is not None for name in tree.pictures if name.startswith(folder)
+    )
+
+
+def _most(facts: Iterable[bool]) -> bool:
+    seen = list(facts)
+    return bool(seen) and sum(seen) >= _MOSTLY * len(seen)

@@ -1,0 +1,203 @@
+"""Which layout a data folder has, found out from its names alone, and said in sentences and settings.
+
+    <split>/<images>/*  <split>/<masks>/*      <images>/<split>/*  <masks>/<split>/*      <images>/*  <masks>/*
+    <split>/*  <split>_labels/*                a.jpg a_mask.png in one folder             *.txt lists of the splits
+    CamVid, Cityscapes, Pascal VOC             images alone: a pool without masks
+
+Nothing is chosen between two readings that both pair images with masks: the settings that decide are named.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
+
+from s4al.data.dataset import Record
+from s4al.data.folders import LOOKED_FOR, shared_parts
+from s4al.data.known import known_layout
+from s4al.data.listing import Listing, entry_key, list_records, match_pairs, read_list
+from s4al.data.pairing import Reading
+from s4al.data.patterns import compile_pattern
+from s4al.data.pool import first_few
+from s4al.data.readings import read_folders
+from s4al.data.splits import ALIASES, SPLITS, drawn_test
+from s4al.data.tree import Links, Tree, some, walk
+from s4al.errors import DataError
+
+_MOSTLY = 0.9  # of a list's lines name images, else it is no list of images
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a data folder was understood to be.
+
+    Attributes
+    ----------
+    adapter : folder, camvid, cityscapes or voc.
+    settings : the keys of `data` that describe it (adapter, images, masks, lists, test_split) and their values.
+    lines : what was understood, a sentence each.
+    counts : split -> (images, those of them with a mask), as the folder has them, before any test split is drawn.
+    unpaired_images, unpaired_masks : ids without the other, of splits that have masks at all.
+    unused : folders that hold pictures which are not used, with how many, "previews/ (3)".
+    skipped : suffix -> how many files that are no images, the most frequent first.
+    """
+
+    adapter: str
+    settings: dict[str, str]
+    lines: tuple[str, ...]
+    counts: dict[str, tuple[int, int]]
+    unpaired_images: tuple[str, ...]
+    unpaired_masks: tuple[str, ...]
+    unused: tuple[str, ...]
+    skipped: dict[str, int]
+
+
+def find_layout(
+    root: Path,
+    *,
+    images: str = "",
+    masks: str = "",
+    lists: str = "",
+    test_fraction: float = 0.2,
+    links: Links = "anywhere",
+) -> Layout:
+    """Understand the folder `root`; the patterns that are given are kept.
+
+    Raises
+    ------
+    DataError : no images, two readings of one folder (names both, and the settings of each), no mask that has the
+        name of an image, two files of one id, names that cannot be ids.
+    ConfigError : a pattern that is none.
+    """
+    tree = walk(root, links)
+    if not tree.pictures:
+        what = f"{root} holds no images"
+        raise DataError(f"{what} ({_counts(tree.skipped)}).", remedy=f"Looked for: {LOOKED_FOR}.")
+    reading = _choose(tree, images, masks)
+    reading = replace(reading, lists=lists or reading.lists or _find_lists(tree, reading))
+    listing = list_records(tree, reading.images, reading.masks, reading.lists)
+    if not listing.records:
+        raise DataError(f"No image in {root} fits data.images={reading.images!r}.", remedy="Check the pattern.")
+    test_split, said = _choose_test_split(listing.records, test_fraction)
+    settings = {"adapter": reading.adapter, "images": reading.images, "masks": reading.masks, "lists": reading.lists}
+    return _describe(tree, reading, listing, settings | {"test_split": test_split}, said)
+
+
+def _choose(tree: Tree, images: str, masks: str) -> Reading:
+    if images and masks:
+        return Reading(images, masks)
+    known = None if images else known_layout(tree)
+    if known and (not masks or known.adapter == "voc"):  # SegmentationClassAug, say
+        return replace(known, masks=masks or known.masks)
+    readings = read_folders(tree, images, masks)
+    if len(readings) > 1:
+        first, second = readings[:2]
+        what = f"{tree.root} can be read as {first.settings}, or as {second.settings}."
+        raise DataError(what, remedy="Add the right one to the command.")
+    return readings[0]
+
+
+def _find_lists(tree: Tree, reading: Reading) -> str:
+    """Text files that say which image belongs to which split, where the folders do not."""
+    if "{split}" in reading.images + reading.masks:
+        return ""
+    found, _ = match_pairs(tree, reading.images, reading.masks)
+    pattern = compile_pattern(reading.images, "data.images")
+    by_folder: dict[str, list[str]] = defaultdict(list)
+    for name in tree.others:
+        folder, slash, file = name.rpartition("/")
+        file = file.lower()
+        if file.endswith(".txt") and file.removesuffix(".txt") in ALIASES:
+            by_folder[folder + slash].append(name)
+
+    def names_images(names: Iterable[str]) -> bool:
+        lines = [line for name in names for line in read_list(tree.root / name)]
+        known = sum(entry_key(line, "", found, pattern) is not None for line in lines)
+        return known > 0 and known >= _MOSTLY * len(lines)
+
+    folders = [folder for folder, names in sorted(by_folder.items()) if names_images(names)]
+    folders = [folder for folder in folders if folder.endswith("ImageSets/Segmentation/")] or folders
+    if len(folders) > 1:
+        first, second = (f'data.lists="{folder}{{split}}.txt"' for folder in folders[:2])
+        what = f"{tree.root} has lists of splits in several folders: {first}, or {second}."
+        raise DataError(what, remedy="Add the right one to the command.")
+    return f"{folders[0]}{{split}}.txt" if folders else ""
+
+
+def _choose_test_split(records: Iterable[Record], fraction: float) -> tuple[str, str]:
+    """`data.test_split`, and the sentence that says why."""
+    records = list(records)
+    present = {record.split for record in records}
+    masked = {split: [r.id for r in records if r.split == split and r.mask] for split in SPLITS}
+    if masked["test"]:
+        return "test", ""
+    none = "The test split has no masks and is not used" if "test" in present else "There is no test split"
+    if masked["val"]:
+        return "val", f"{none}: the val split ({len(masked['val']):,} images with a mask) is tested on."
+    drawn = drawn_test(masked["train"], fraction)
+    if not drawn:
+        return "test", ""
+    return "drawn", (
+        f"{none}, nor a val split. Drawn for testing: {len(drawn):,} of the {len(masked['train']):,} images with a "
+        f"mask (data.test_fraction={fraction:g}), by a hash of their ids: stable when images are added."
+    )
+
+
+def _describe(tree: Tree, reading: Reading, listing: Listing, settings: dict[str, str], said: str) -> Layout:
+    counts = {
+        split: (len(records), sum(record.mask is not None for record in records))
+        for split in SPLITS
+        if (records := [record for record in listing.records if record.split == split])
+    }
+    bare = tuple(record.id for record in listing.records if not record.mask and counts[record.split][1])
+    alone = tuple(id for _, id in listing.alone)
+    unused = _unused(tree, reading)
+    lines = [
+        *_layout_lines(tree, reading),
+        "Splits: " + ", ".join(f"{s} {_number(n, 'image')} ({m:,} with a mask)" for s, (n, m) in counts.items()) + ".",
+        said,
+        f"{some(bare, 'image')} without a mask." if bare else "",
+        f"{some(alone, 'mask')} without an image: not used." if alone else "",
+        f"Pictures that are not used: {first_few(list(unused))}." if unused else "",
+        f"Files that are no images, passed over: {_counts(tree.skipped)}." if tree.skipped else "",
+    ]
+    sentences = tuple(line for line in lines if line)
+    return Layout(reading.adapter, settings, sentences, counts, bare, alone, unused, tree.skipped)
+
+
+def _layout_lines(tree: Tree, reading: Reading) -> list[str]:
+    name = reading.name or "a folder of images"
+    if not reading.masks:
+        return [f"Layout: {name} without masks, images={reading.images}. Looked for: {LOOKED_FOR}."]
+    shared = shared_parts([pattern.split("/")[:-1] for pattern in (reading.images, reading.masks)])
+    base = "/".join(takewhile(lambda part: not set("{*") & set(part), shared))
+    lists = f", splits by the lists {reading.lists}" if reading.lists else ""
+    return [
+        f"Layout: {name}{'' if reading.name else ' and masks'}, images={reading.images}, masks={reading.masks}{lists}.",
+        f"Everything is in the folder {base}/." if base else "",
+        f"Pairs: {reading.rule}.",
+    ]
+
+
+def _unused(tree: Tree, reading: Reading) -> tuple[str, ...]:
+    """Folders of pictures that neither pattern fits."""
+    used = {name for found in match_pairs(tree, reading.images, reading.masks) for name in found.values()}
+    rest = Counter(PurePosixPath(name).parent.as_posix() for name in tree.pictures if name not in used)
+    return tuple(f"{printable(folder)}/ ({count:,})" for folder, count in sorted(rest.items()))
+
+
+def printable(name: str) -> str:
+    return name if name.isprintable() else ascii(name)
+
+
+def _counts(skipped: dict[str, int]) -> str:
+    if not skipped:
+        return "the folder is empty"
+    return ", ".join(f"{count:,} {printable(suffix) or 'without a suffix'}" for suffix, count in skipped.items())
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -129,6 +129,25 @@ def train(
 
 
 @app.command()
+def check(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder of images, with masks or without.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SECTION.KEY=VALUE", help="Settings, as for train.", show_default=False),
+    ] = None,
+    every_file: Annotated[bool, typer.Option("--all", help="Read every file, not a sample.")] = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Look at a folder of images: layout, classes, masks, faults, and how to start."""
+    from s4al.cli.check import check_folder
+    from s4al.cli.check_view import check as show
+
+    result = check_folder(data, every_file=every_file, overrides=overrides or (), device=device)
+    _answer(result, show, as_json)
+
+
+@app.command()
 def status(root: RunFolder, as_json: AsJson = False) -> None:
     """Say how far a run is and what comes next; changes nothing."""
     from s4al.cli import views

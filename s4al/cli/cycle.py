@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from s4al import config as settings
 from s4al import files
 from s4al.cli import comparisons
+from s4al.cli.new_run import Wanted, new_settings, settings_again
 from s4al.errors import AnnotationsNeeded
 from s4al.packaged_weights import check_weights
 from s4al.run.state import STAGES, Run
@@ -49,11 +50,12 @@ def run_cycles(
     AnnotationsNeeded : people have to label the selected regions (data.oracle="people").
     S4alError : as the stages do; Interrupted on a stop request.
     """
-    given = _overrides(data, cycles, engine, overrides)
+    wanted = Wanted(preset, config_file, _overrides(data, cycles, engine, overrides), device)
     if os.environ.get("RANK", "0") != "0":
-        return _join(root, preset, config_file, given, device, watch)
-    run = _open_or_create(root, preset, config_file, given)
+        return _join(root, wanted, watch)
+    run = _open_or_create(root, wanted, watch)
     with files.run_lock(run.root, "train"):
+        _replace_settings(run, watch)
         _tidy(run, watch)
         if _is_finished(run):
             watch.note(f"{run.root} is finished: {run.config.run.cycles} cycles. More with --cycles N")
@@ -68,30 +70,24 @@ def run_cycles(
     return summary(run)
 
 
-def _join(
-    root: Path, preset: str | None, config_file: Path | None, given: list[str], device: str, watch: Watch
-) -> dict[str, Any]:
+def _join(root: Path, wanted: Wanted, watch: Watch) -> dict[str, Any]:
     """What the processes of torchrun other than rank 0 do: train. The run may not exist yet when they start."""
-    if Run.exists(root):
-        run = _open_or_create(root, preset, config_file, given)
-        if _is_finished(run):
-            return summary(run)
+    if Run.exists(root) and _is_finished(Run.open(root)):
+        return summary(Run.open(root))
     from s4al.data import load_pool
     from s4al.trainer.distributed import launch_fabric
 
-    fabric = launch_fabric(device, _resolve(preset, config_file, given).trainer.precision)
+    config = _config(root, wanted, Watch())
+    fabric = launch_fabric(wanted.device, config.trainer.precision)
     fabric.barrier()
-    run = _open_or_create(root, preset, config_file, given)  # which is there by now
-    _run_cycles(run, load_pool(run.pool_file), None, fabric, device, watch)
+    run = Run.open(root).continued_with(config)  # which is there by now
+    _run_cycles(run, load_pool(run.pool_file), None, fabric, wanted.device, watch)
     return summary(run)
 
 
-def _resolve(preset: str | None, config_file: Path | None, given: list[str]) -> settings.Config:
-    """Where neither is named, a new run is the demo."""
-    return settings.resolve(preset or (None if config_file else "demo"), config_file, given)
-
-
-def _overrides(data: Path | None, cycles: int | None, engine: str | None, overrides: tuple[str, ...]) -> list[str]:
+def _overrides(
+    data: Path | None, cycles: int | None, engine: str | None, overrides: tuple[str, ...]
+) -> tuple[str, ...]:
     given = list(overrides)
     if data is not None:
         given.append(f"data.root={json.dumps(str(data.expanduser().resolve()), ensure_ascii=False)}")
@@ -99,22 +95,32 @@ def _overrides(data: Path | None, cycles: int | None, engine: str | None, overri
         given.append(f"run.cycles={cycles}")
     if engine is not None:
         given.append(f"scorer.engine={engine}")
-    return given
+    return tuple(given)
 
 
-def _open_or_create(root: Path, preset: str | None, config_file: Path | None, given: list[str]) -> Run:
+def _config(root: Path, wanted: Wanted, watch: Watch) -> settings.Config:
+    """The settings with which the command makes the run, or goes on with it."""
     if not Run.exists(root):
-        config = _resolve(preset, config_file, given)
-        if not config.model.name.startswith("smp:"):
-            check_weights(config.model.backbone, config.model.weights)
-        return Run.create(root, config)
+        return new_settings(wanted, watch)
     run = Run.open(root)
-    if preset is None and config_file is None:
-        return run.continued_with(settings.set_values(run.config, given))
-    wanted = settings.resolve(preset, config_file, given)
-    if not wanted.data.root:  # the folder was given when the run began
-        wanted = wanted.model_copy(update={"data": wanted.data.model_copy(update={"root": run.config.data.root})})
-    return run.continued_with(wanted)
+    if not wanted.says_where_to_start or (wanted.only_says_where_the_data_are and not run.is_empty):
+        return settings.set_values(run.config, wanted.overrides)
+    return new_settings(wanted, watch) if run.is_empty else settings_again(wanted, run.config)
+
+
+def _open_or_create(root: Path, wanted: Wanted, watch: Watch) -> Run:
+    config = _config(root, wanted, watch)
+    if Run.exists(root):
+        return Run.open(root).continued_with(config)
+    if not config.model.name.startswith("smp:"):
+        check_weights(config.model.backbone, config.model.weights)
+    return Run.create(root, config)
+
+
+def _replace_settings(run: Run, watch: Watch) -> None:
+    different = run.store_settings()
+    if different:
+        watch.note(f"{run.root} was begun with other settings; nothing was committed, so they are replaced.")
 
 
 def _tidy(run: Run, watch: Watch) -> None:
@@ -229,13 +235,15 @@ def _train_fully_supervised(run: Run, pool: Pool, dataset: Dataset | None, fabri
 
 
 def _label(run: Run, cycle: int, pool: Pool, dataset: Dataset, watch: Watch) -> None:
-    from s4al.run.labelling import ask_oracle, label_initial_images
+    from s4al.run.labelling import ask_oracle, describe_start, label_initial_images
 
     if run.is_committed(cycle, "labels"):
         return
     watch.stop_here()
     if cycle == 0:
-        label_initial_images(run, pool, dataset)
+        pixels_C = label_initial_images(run, pool, dataset)
+        for line in describe_start(run, pool, pixels_C):
+            watch.note(line)
     elif run.config.data.oracle == "masks":
         ask_oracle(run, cycle, pool, dataset)
     else:

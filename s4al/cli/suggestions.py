@@ -25,6 +25,24 @@ _FEWEST_STEPS, _MOST_STEPS = 400, 5000
 _EPOCHS, _LAST_EPOCHS = 20, 30  # in proportion as in the paper's Table 1
 _BATCH = 4
 _FEWEST_LABELLED = 8  # images at the start
+# What `suggest` may set.
+SUGGESTED = (
+    "run.cycles",
+    "data.height",
+    "data.width",
+    "data.oracle",
+    "data.labelled_fraction",
+    "acquisition.region_height",
+    "acquisition.region_width",
+    "augment.cutout_pixels",
+    "augment.blur_sigma_min",
+    "augment.blur_sigma_max",
+    "trainer.epochs",
+    "trainer.last_epochs",
+    "trainer.iterations_per_epoch",
+    "trainer.joint_iterations_per_epoch",
+    "trainer.precision",
+)
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,10 @@ def _classes(cycles: list[dict[str, Any]]) -> Table:
         first, last = values[0], values[-1]
         gained = f"{100 * (last - first):+.1f}" if first is not None and last is not None else ""
         table.add_row(Text(visible(name)), *map(_percent, values), *_if(len(shown) > 1, gained))
+    untested = [name for name, iou in shown[0]["per_class_iou"].items() if iou is None]
+    if untested:
+        table.caption = f"No pixel in the test images, so no IoU: {visible(', '.join(untested))}."
+        table.caption_justify, table.caption_style = "left", "dim"
     return table
 
 

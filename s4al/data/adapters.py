@@ -19,12 +19,14 @@ from pathlib import Path
 import numpy as np
 
 from s4al.config import Config
+from s4al.data.class_files import find_class_table
 from s4al.data.dataset import SPLITS, Dataset, Record
 from s4al.data.folders import LOOKED_FOR
 from s4al.data.known import CAMVID_LISTED, CAMVID_SEGNET, CITYSCAPES_IMAGES, CITYSCAPES_LABEL_IDS, VOC, cityscapes
 from s4al.data.layouts import find_layout
-from s4al.data.listing import list_records, read_list
-from s4al.data.masks import IGNORE, VOID, MaskCode, identity_code
+from s4al.data.listing import list_records
+from s4al.data.mask_values import build_code, class_palette, classes_of
+from s4al.data.masks import IGNORE, identity_code
 from s4al.data.pairing import Reading
 from s4al.data.palettes import CAMVID, CITYSCAPES, distinct_palette, voc_palette
 from s4al.data.palettes import VOC as VOC_CLASSES
@@ -116,22 +118,13 @@ def _open_folder(tree: Tree, config: Config) -> Dataset:
         layout = find_layout(tree.root, masks=data.masks, lists=data.lists, links=data.links)
         found = Reading(layout.settings["images"], layout.settings["masks"], lists=layout.settings["lists"])
     records = _by_settings(tree, config, found)
-    names, code = classes_and_code(tree.root, config)
-    return Dataset(tree.root, names, distinct_palette(len(names)), records, code)
-
-
-def classes_and_code(root: Path, config: Config) -> tuple[tuple[str, ...], MaskCode]:
-    """The class names of the folder adapter, and what its masks' values mean."""
-    names = config.data.classes
-    if not names and (root / "classes.txt").is_file():
-        names = tuple(read_list(root / "classes.txt"))
+    table = find_class_table(tree.root)
+    names = data.classes or classes_of(data.mask_values) or (table.names if table else ())
     if not names:
-        remedy = f"Set data.classes, or write {root}/classes.txt with one name a line."
+        remedy = f"Set data.classes, or write {tree.root}/classes.txt with one name a line."
         raise ConfigError("The folder adapter needs class names.", remedy=remedy)
-    different = len(set(names))
-    if different != len(names) or different > VOID:
-        raise ConfigError(f"{len(names)} class names, {different} of them different; up to {VOID} can be had.")
-    return names, identity_code(len(names))
+    code, palette = build_code(names, data.mask_values), class_palette(names, data.mask_values, table)
+    return Dataset(tree.root, names, palette, records, code)
 
 
 def _open_camvid(tree: Tree, config: Config) -> Dataset:

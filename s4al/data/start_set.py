@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4al.data.cache import ImageCache
-from s4al.data.dataset import Dataset
-from s4al.data.ingest import read_row_mask
 from s4al.data.pool import Pool, Row
 from s4al.errors import ConfigError, DataError
 
@@ -69,17 +67,6 @@ def _index_of(id: str, labelled: dict[str, int], with_mask: list[Row], list_file
         hint = f" Did you mean {nearest[0]!r}?" if nearest else f" The first one is {next(iter(labelled))!r}."
         raise ConfigError(f"{list_file} names {id!r}, which is not a usable training image with a mask.{hint}")
     return labelled[id]
-
-
-def class_pixels(pool: Pool, dataset: Dataset, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
-    """(C,) pixels of each class in the masks of training images `indices`, at their original sizes; reads the masks.
-
-    Raises MaskError, or DataError where a file has changed since the run began.
-    """
-    pixels_C = np.zeros(dataset.num_classes, np.int64)
-    for index in indices:
-        pixels_C += _count(read_row_mask(pool.train.rows[int(index)], dataset), dataset.num_classes)
-    return pixels_C
 
 
 def cached_class_pixels(cache: Path, num_classes: int) -> NDArray[np.int64]:

@@ -107,20 +107,39 @@ class Run:
     def exists(root: Path) -> bool:
         return (root / "run.toml").is_file()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is committed yet, so that no result depends on the settings."""
+        return self.last_cycle("labels") < 0
+
     def continued_with(self, given: Config) -> Run:
-        """The same run under `given`, where only machine settings and the number of cycles may differ.
+        """The same run under `given`: machine settings and the number of cycles may differ, all else while it is empty.
 
         Raises ConfigError.
         """
         different = changes(self.config, given)
-        if different:
-            listed = "; ".join(f"{key} was {old!r}, now {new!r}" for key, (old, new) in different.items())
+        if different and not self.is_empty:
             raise ConfigError(
-                f"{self.root} was begun with other settings: {listed}.",
+                f"{self.root} was begun with other settings: {listed(different)}.",
                 kept="Nothing was changed.",
                 remedy="Put them back, or start a new run.",
             )
         return Run(self.root, given)
+
+    def store_settings(self) -> dict[str, tuple[Any, Any]]:
+        """Write this run's settings over those it was begun with, and drop what was read under those.
+
+        Only while it is empty, and with its lock. Returns what changed, `{"section.key": (before, now)}`.
+        """
+        different = changes(load(self.root / "run.toml"), self.config)
+        if different:
+            assert self.is_empty, self.root
+            with files.storage_errors(f"replacing the settings of {self.root}"):
+                self.pool_file.unlink(missing_ok=True)  # first: it is the mark that the rest is there
+                for folder in (self.cache, self.scenes, self.root / "cycles", self.logs):
+                    shutil.rmtree(folder, ignore_errors=True)
+                files.write_atomic(self.root / "run.toml", dump(self.config).encode())
+        return different
 
     # ------------------------------------------------------------------------------------------------ folders
 
@@ -300,6 +319,11 @@ class Run:
     def clock(self) -> dict[str, dict[str, Any]]:
         path = self.logs / "clock.json"
         return json.loads(path.read_bytes()) if path.is_file() else {}
+
+
+def listed(different: dict[str, tuple[Any, Any]]) -> str:
+    """Changed settings in words."""
+    return "; ".join(f"{key} was {old!r}, now {new!r}" for key, (old, new) in different.items())
 
 
 def _is_ours(name: str) -> bool:

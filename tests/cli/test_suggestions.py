@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from s4al.cli.suggestions import input_size, suggest
+from s4al.cli.suggestions import SUGGESTED, input_size, suggest
 from s4al.config import resolve
 
 SIZES = [(20, 30), (31, 500), (40, 50), (360, 480), (375, 500), (500, 375), (512, 512), (1080, 1920), (3000, 4000)]
@@ -69,5 +69,6 @@ def test_a_handful_is_labelled_whole_and_trained_once():
 @pytest.mark.parametrize(("train", "labelled"), [(1, 1), (3, 1), (50, 50), (100_000, 100_000)])
 def test_all_suggestions_make_a_configuration(size, train, labelled, gpu):
     suggested = suggest([size], train, labelled, gpu=gpu)
+    assert set(suggested.settings) <= set(SUGGESTED)
     config = resolve("images", None, ["data.root=x"], suggested.settings)
     assert config.model.weights == "imagenet" and not config.run.full_supervision

@@ -16,6 +16,7 @@ from s4al.cli.app import run
 GOLDEN = """\
 s4al --version
 train RUN! SECTION.KEY=VALUE... --preset NAME --config FILE --data DIR --cycles N --engine --device D=auto --json
+check DATA! SECTION.KEY=VALUE... --all --device D=auto --json
 status RUN! --json
 score RUN! --cycle N --engine --images DIR --out DIR --metric M --device D=auto --ray ADDRESS --json
 predict RUN! --images DIR! --out DIR --cycle N --engine --device D=auto --overlays=True --json

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from s4al.config import resolve
 from s4al.data import Pool, Row, open_dataset
 from s4al.data.ingest import ingest
-from s4al.data.start_set import cached_class_pixels, class_pixels, initial_labelled, missing_classes
+from s4al.data.start_set import cached_class_pixels, initial_labelled, missing_classes
 from s4al.errors import ConfigError, DataError
 
 Save = Callable[[Path, np.ndarray], Path]
@@ -122,20 +121,8 @@ def test_classes_without_a_pixel_are_named(tmp_path: Path, save_png: Save) -> No
     dataset = open_dataset(settings, tmp_path)
     pool = ingest(dataset, settings, tmp_path / "out", lambda *_: None, tmp_path / "faults.csv")
     assert [row.labelled_pixels for row in pool.rows] == [60, 10, 0, 32]
-    for indices, expected, missing in (
-        ([0], [40, 0, 20], ("car",)),
-        ([0, 1], [40, 10, 20], ()),
-        ([2], [0, 0, 0], ("road", "car", "sky")),
-        ([], [0, 0, 0], ("road", "car", "sky")),
-    ):
-        pixels = class_pixels(pool, dataset, indices)
-        assert pixels.dtype == np.int64 and pixels.tolist() == expected
-        assert missing_classes(pixels, dataset.class_names) == missing
     cached = cached_class_pixels(tmp_path / "out/cache/test", dataset.num_classes)
     assert cached.tolist() == [64, 0, 64]  # 16 x 16, a quarter each
     assert missing_classes(cached, dataset.class_names) == ("car",)
     assert cached_class_pixels(tmp_path / "out/cache/val", dataset.num_classes).tolist() == [0, 0, 0]
     assert initial_labelled(pool, 1.0, 0).tolist() == [0, 1]
-    unread = Pool((replace(pool.rows[0], mask_sha256="0" * 64),))
-    with pytest.raises(DataError, match="changed since this run began"):
-        class_pixels(unread, dataset, [0])

@@ -36,6 +36,8 @@ _STORAGE_REASONS = {
     errno.EROFS: "The file system is read-only",
     errno.EACCES: "Permission denied",
     errno.EPERM: "Operation not permitted",
+    errno.ENAMETOOLONG: "A file name is longer than the file system allows",
+    errno.ENOTDIR: "A part of the path is a file, not a folder",
 }
 
 

@@ -134,15 +134,15 @@ def output_stems(names: Sequence[str]) -> list[str]:
     taken = {parent.as_posix().casefold() for name in names for parent in PurePosixPath(name).parents}
     stems = []
     for name, short in zip(names, plain, strict=True):
-        stem = short if owners[short.casefold()] == 1 and not _files(short) & taken else name
-        while _files(stem) & taken:
+        stem = short if owners[short.casefold()] == 1 and not _file_names(short) & taken else name
+        while _file_names(stem) & taken:
             stem += "_"
-        taken |= _files(stem)
+        taken |= _file_names(stem)
         stems.append(stem)
     return stems
 
 
-def _files(stem: str) -> set[str]:
+def _file_names(stem: str) -> set[str]:
     return {f"{stem}{suffix}".casefold() for suffix in (".png", ".jpg")}
 
 

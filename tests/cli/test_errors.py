@@ -68,7 +68,10 @@ def test_a_bug_is_called_one_and_shows_where(capsys: pytest.CaptureFixture[str])
     assert "ZeroDivisionError: division by zero" in err
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EACCES, errno.EFBIG])
+@pytest.mark.parametrize(
+    "number",
+    [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EACCES, errno.EFBIG, errno.ENAMETOOLONG, errno.ENOTDIR],
+)
 def test_write_errors_that_nobody_explained_are_storage_errors(number: int) -> None:
     code, problem = guarded(_raising(OSError(number, os.strerror(number))), "running s4al train")
     assert code == 8

@@ -266,6 +266,13 @@ def test_a_full_disk_is_a_storage_error(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
 
 
+def test_an_out_that_cannot_be_made_is_a_storage_error(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    for out, reason in ((tmp_path / "file" / "out", "is a file"), (tmp_path / ("x" * 255), "longer than")):
+        with pytest.raises(StorageError, match=reason):
+            predicted(images, out)
+
+
 def test_a_network_that_is_broken_names_the_image(images: Path, tmp_path: Path) -> None:
     engine = small_engine()
     run = engine.run

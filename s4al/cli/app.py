@@ -10,6 +10,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
@@ -17,7 +18,7 @@ import typer
 from rich.console import Console
 
 from s4al import __version__
-from s4al.cli.messages import guarded, main_process
+from s4al.cli.messages import guarded, last_words, main_process
 from s4al.errors import ConfigError
 from s4al.watch import Watch
 
@@ -113,7 +114,7 @@ def train(
 
     if preset and config:
         raise ConfigError("--preset and --config were both given.", remedy="Give one of them.")
-    with _watching() as watch:
+    with _watching(as_json) as watch:
         result = run_cycles(
             root,
             preset=preset,
@@ -177,7 +178,7 @@ def score(
         raise _later("--ray")
     from s4al.cli import stages, views
 
-    with _watching() as watch:
+    with _watching(as_json) as watch:
         result = stages.score(
             root, cycle=cycle, engine=engine, images=images, out=out, metric=metric, device=device, watch=watch
         )
@@ -203,7 +204,7 @@ def predict(
     """Write the masks of a folder of images, with overlays and a table of what is in them."""
     from s4al.cli import stages, views
 
-    with _watching() as watch:
+    with _watching(as_json) as watch:
         result = stages.predict(
             root, images=images, out=out, cycle=cycle, engine=engine, device=device, overlays=overlays, watch=watch
         )
@@ -227,7 +228,7 @@ def select(
     """Choose the regions that are worth labelling next."""
     from s4al.cli import stages, views
 
-    with _watching() as watch:
+    with _watching(as_json) as watch:
         result = stages.select(
             root,
             cycle=cycle,
@@ -257,7 +258,7 @@ def export(
     """Write the network as one file or TensorRT plan, checked against the original."""
     from s4al.cli import stages, views
 
-    with _watching() as watch:
+    with _watching(as_json) as watch:
         result = stages.export(root, cycle=cycle, format=format, precision=precision, out=out, watch=watch)
     _answer(result, views.exported, as_json)
 
@@ -291,7 +292,7 @@ def profile(
     from s4al.cli import profile_view, stages
 
     engines = cast("list[Engine]", engine or [])
-    with _watching() as watch:
+    with _watching(as_json) as watch:
         result = stages.profile(root, engines=engines, images=images, watch=watch)
     _answer(result, profile_view.profile, as_json)
 
@@ -344,17 +345,17 @@ def _later(name: str) -> ConfigError:
 
 
 @contextlib.contextmanager
-def _watching() -> Iterator[Watch]:
+def _watching(as_json: bool) -> Iterator[Watch]:
     """A watch with bars and signals. Under torchrun only rank 0 shows anything; all ranks stop."""
     from s4al.cli.progress import RichWatch
     from s4al.cli.signals import stopping
 
     if not main_process():
         watch = Watch()
-        with stopping(watch, quiet=True):
+        with stopping(watch, lambda code: None):
             yield watch
         return
-    with RichWatch() as watch, stopping(watch):
+    with RichWatch() as watch, stopping(watch, partial(last_words, as_json=as_json)):
         yield watch
 
 

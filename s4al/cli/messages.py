@@ -6,6 +6,7 @@ for markup because messages are `Text`, not strings.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -28,6 +29,9 @@ from s4al.watch import Interrupted
 # Cc control, Cf format (among them the marks that turn text right to left), Cs lone surrogates (undecodable names),
 # Zl and Zp line ends.
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+_STOPPED = ("You asked to stop.", "What is committed is safe.", "Run the same command to go on.")
+_SHOW_CURSOR = "\x1b[?25h"  # progress bars hide it
 
 
 def visible(text: object) -> str:
@@ -64,10 +68,7 @@ def guarded(command: Callable[[], None], doing: str) -> tuple[int, dict[str, Any
     except Exit as ending:
         return ending.exit_code, None
     except (Interrupted, KeyboardInterrupt) as interruption:
-        code = interruption.exit_code if isinstance(interruption, Interrupted) else 130
-        return _report(
-            code, "Stopped", "You asked to stop.", "What is committed is safe.", "Run the same command to go on."
-        )
+        return _report(interruption.exit_code if isinstance(interruption, Interrupted) else 130, "Stopped", *_STOPPED)
     except Exception as error:  # noqa: BLE001 - the last resort: it says whose fault it is
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would complain when it flushes at exit
@@ -76,13 +77,29 @@ def guarded(command: Callable[[], None], doing: str) -> tuple[int, dict[str, Any
     return 0, None
 
 
+def last_words(code: int, as_json: bool) -> None:
+    """As `guarded` for an interruption, for a process that is ended by one of its threads: past every buffer and lock.
+
+    Raises OSError.
+    """
+    what, kept, remedy = _STOPPED
+    lines = f"Stopped: {what}\nKept:    {kept}\nNext:    {remedy}\n"
+    os.write(2, (f"{_SHOW_CURSOR}\n{lines}" if os.isatty(2) else lines).encode())
+    if as_json:
+        os.write(1, (json.dumps({"error": _problem(code, what, kept, remedy)}) + "\n").encode())
+
+
 def _report(code: int, label: str, what: str, kept: str, remedy: str) -> tuple[int, dict[str, Any]]:
     if main_process():
         console = Console(stderr=True, highlight=False)
         style = "bold red" if label == "Error" else "bold yellow"
         parts = [(label, style, what), ("Kept", "bold", kept), ("Next", "bold", remedy)]
         _print_labelled(console, [part for part in parts if part[2]])
-    return code, {"what": what, "kept": kept, "remedy": remedy, "exit_code": code}
+    return code, _problem(code, what, kept, remedy)
+
+
+def _problem(code: int, what: str, kept: str, remedy: str) -> dict[str, Any]:
+    return {"what": what, "kept": kept, "remedy": remedy, "exit_code": code}
 
 
 def _print_labelled(console: Console, parts: list[tuple[str, str, str]]) -> None:

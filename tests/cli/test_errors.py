@@ -16,8 +16,7 @@ from s4al import errors
 from s4al.cli import app as surface
 from s4al.cli.messages import guarded, visible
 from s4al.cli.progress import RichWatch
-from s4al.cli.signals import stopping
-from s4al.watch import Interrupted, Watch
+from s4al.watch import Interrupted
 
 
 def _raising(error: BaseException):
@@ -147,23 +146,6 @@ def test_only_rank_0_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     surface._answer({}, print, as_json=True)
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
-
-
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_first_signal_asks_second_stops(signum: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
-    before = signal.getsignal(signum)
-    watch = Watch()
-    with stopping(watch):
-        os.kill(os.getpid(), signum)
-        assert watch.stop_requested
-        with pytest.raises(Interrupted) as stop:
-            watch.stop_here()
-        assert stop.value.exit_code == 128 + signum
-        with pytest.raises(Interrupted):
-            os.kill(os.getpid(), signum)
-            signal.pause()  # the handler has run before this returns, whatever the platform
-    assert signal.getsignal(signum) is before
-    assert capfd.readouterr().err.count("Stopping after the current step") == 1
 
 
 def test_a_reader_that_left_is_no_bug() -> None:

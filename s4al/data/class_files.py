@@ -227,6 +227,8 @@ def _name(text: str, path: Path, number: int) -> str:
 
 def _cvat(line: str, path: Path, number: int) -> ClassEntry:
     name, *rest = line.rsplit(":", 3) if line.count(":") >= 3 else line.split(":")
+    if not rest:
+        _fail(path, number, f"{line!r} is not understood", "Write name:r,g,b::, as on the other lines.")
     colour = rest[0].strip()
     numbers = colour.split(",") if colour else []
     return _entry(_name(name, path, number), None, numbers, path, number)

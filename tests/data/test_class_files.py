@@ -102,6 +102,7 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "CVAT, no name": ("labelmap.txt", ":1,2,3::\n", "line 1: has no class name"),
     "two numbers": ("classes.txt", "1 2 road\n", "line 1: '1 2 road' is not understood"),
     "two names": ("classes.txt", "road, lane, 7\n", "line 1: 'road, lane, 7' has two names"),
+    "CVAT, and a name alone": ("labelmap.txt", "road:1,2,3::\nsky\n", "line 2: 'sky' is not understood"),
     "colour beyond 255": (
         "labelmap.txt",
         "road:128,64,256::\n",

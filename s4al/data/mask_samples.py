@@ -38,7 +38,8 @@ class Samples:
     mode : the kind in words, for messages.
     palette_P : uint32, packed colour of each index; empty where there is no palette.
     clear_P : bool, the palette's indices that are not opaque; as long as the palette.
-    white : the grey sample that is shown as white: 1 of 1-bit pictures, 255 of 8-bit ones.
+    white : the grey sample that is shown as white: 1 of 1-bit pictures, 255 of 8-bit ones; 0 of 16-bit grey, which has
+        no colour.
     """
 
     kind: Literal["values", "palette", "colours"]
@@ -73,7 +74,7 @@ class Samples:
         if self.kind == "palette":
             self._check_palette()
             return self.palette_P[self.pixels_HW]
-        if self.pixels_HW.dtype != np.uint8:
+        if not self.white:
             raise Refused(f"a {self.mode} picture, and the masks are read by colour")
         shown = (np.arange(256) * (255 // self.white)).clip(max=255).astype(np.uint32) * 0x010101
         return shown[self.pixels_HW]
@@ -98,6 +99,7 @@ class MaskSample:
     values : raw sample, or RGB of colour masks -> pixels. The `MAX_VALUES_KEPT` most frequent ones.
     num_values : how many different ones there are.
     palette : of palette masks, the colours of the indices used.
+    white : the grey sample that is shown as white; 0 where values have no grey.
     """
 
     name: str
@@ -108,6 +110,7 @@ class MaskSample:
     values: dict[int | Colour, int]
     num_values: int
     palette: dict[int, Colour] = field(default_factory=dict)
+    white: int = 0
 
     @property
     def num_pixels(self) -> int:
@@ -132,16 +135,12 @@ class MaskSample:
         for value, count in self.values.items():
             colour = value
             if isinstance(value, int):
-                colour = self.palette.get(value) if self.mode == "palette" else _shown(value, self.mode)
+                grey = value * 255 // self.white if self.white else -1
+                colour = (grey, grey, grey) if self.white else self.palette.get(value)
             if not isinstance(colour, tuple):
                 return None
             found[colour] = found.get(colour, 0) + count
         return found
-
-
-def _shown(value: int, mode: str) -> Colour | None:
-    grey = value * 255 if mode == "1-bit" else value
-    return (grey, grey, grey) if grey < 256 else None
 
 
 def sample_mask(path: Path, name: str, *, max_megapixels: float) -> MaskSample:
@@ -175,7 +174,17 @@ def _count(samples: Samples, name: str, header: Header) -> MaskSample:
     values = {unpack(value) if samples.kind == "colours" else value: count for value, count in pairs}
     used = [int(index) for index in found if index < len(samples.palette_P) and not samples.clear_P[index]]
     palette = {index: unpack(int(samples.palette_P[index])) for index in used}
-    return MaskSample(name, header.format, samples.mode, header.height, header.width, values, len(found), palette)
+    return MaskSample(
+        name=name,
+        format=header.format,
+        mode=samples.mode,
+        height=header.height,
+        width=header.width,
+        values=values,
+        num_values=len(found),
+        palette=palette,
+        white=samples.white if samples.kind == "values" else 0,
+    )
 
 
 def read_samples(data: bytes, header: Header) -> Samples:
@@ -225,13 +234,14 @@ def _decode(picture: Image.Image, header: Header) -> Samples:
     samples = np.asarray(picture)
     match picture.mode:
         case "1":
-            return Samples("values", samples.astype(np.uint8), mode, white=1)
+            return Samples("values", samples.astype(np.uint8), "1-bit", white=1)
         case "L":
             # Pillow spreads 2- and 4-bit grey over 0..255, as pictures want it; class ids want it undone
             step = 255 // (2**header.bits - 1) if header.mode == "grey" and header.format != "BMP" else 1
+            mode = "8-bit grey" if header.mode == "palette" else mode
             return Samples("values", samples // step if step > 1 else samples, mode, white=255 // step)
         case "I;16" | "I;16B" | "I;16L" | "I;16N":
-            return Samples("values", samples.astype(np.uint16), mode)
+            return Samples("values", samples.astype(np.uint16), mode, white=0)
         case "P":
             return Samples("palette", samples, mode, *_palette(picture))
         case "LA":

@@ -151,6 +151,8 @@ def test_bmp_and_tiff_give_what_was_written(format: str, pixels: np.ndarray, mod
     samples = mask_samples.read_samples(encode(pixels, format), header)
     expected = mask_samples.pack(pixels) if mode == "rgb" else pixels
     np.testing.assert_array_equal(samples.pixels_HW, expected)
+    if bits <= 8 and mode != "rgb":
+        assert samples.as_colours().max() == 0xFFFFFF  # 255, and the 1 of one bit, are shown as white
 
 
 def test_unknown_colour_is_named_with_the_nearest_known_one(tmp_path: Path) -> None:
@@ -217,6 +219,17 @@ def test_samples_of_colours(tmp_path: Path) -> None:
 def test_samples_of_16_bits_have_no_colour(tmp_path: Path) -> None:
     sample = sample_mask(write(tmp_path, png(np.array([[0, 1000]], np.uint16))), "m", max_megapixels=1)
     assert (sample.mode, sample.by_value, sample.by_colour) == ("16-bit grey", {0: 1, 1000: 1}, None)
+    empty = sample_mask(write(tmp_path, png(np.zeros((2, 2), np.uint16))), "m", max_megapixels=1)
+    assert empty.by_colour is None
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_samples_have_the_colours_that_are_read(bits: int, tmp_path: Path) -> None:
+    top = 2**bits - 1
+    path = write(tmp_path, raw_png(1, 2, bits, 0, bytes([0, 0, 0, top << 8 - bits])))
+    sample = sample_mask(path, "m", max_megapixels=1)
+    assert (sample.by_value, sample.by_colour) == ({0: 1, top: 1}, {BLACK: 1, (255, 255, 255): 1})
+    np.testing.assert_array_equal(read_mask(path, BLACK_WHITE, 2, (2, 1)), [[0], [1]])
 
 
 def test_samples_of_a_photograph_are_bounded(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +116,7 @@ def _known(table: ClassTable | None, classes: tuple[str, ...]) -> Known:
     """The names in the order of the train ids, and what the class file says of them where it is about the same ones."""
     if table is None:
         void = [name for name in classes if not ClassEntry(name).is_class]
-        doubt = f"{listing(void)} of data.classes is a class; if not, make it {IGNORE_NAME} in data.mask_values."
+        doubt = f"data.classes counts {listing(void)} as a class; if it is none, data.mask_values can make it ignore."
         return Known(classes, (), "data.classes", doubt if void else "")
     if not classes:
         return Known(table.names, table.entries, table.path.name)
@@ -140,11 +141,12 @@ def _read_as_set(survey: Survey, classes: tuple[str, ...], mask_values: Mapping[
         what = f"data.mask_values gives {given}, and mask {odd.name} is {held} colours ({odd.mode})."
         raise ConfigError(what, remedy=f"Give {'values' if by_colour else 'colours'}, or make all masks of one kind.")
     _refuse_unknown(survey, meanings, "data.mask_values")
-    line = f"{plural(len(meanings), 'colour' if by_colour else 'value')} of data.mask_values for {len(names)} classes."
+    given = plural(len(meanings), "colour" if by_colour else "value")
+    line = f"{given} of data.mask_values, for {plural(len(names), 'class')}."
     return Reading(names, meanings, (line,))
 
 
-def _refuse_unknown(survey: Survey, meanings: Mapping[int, str] | Mapping[Colour, str], source: str) -> None:
+def _refuse_unknown(survey: Survey, meanings: Mapping[Any, str], source: str) -> None:
     """Raise DataError for the most frequent value or colour without a meaning."""
     colours = {key: name for key, name in meanings.items() if not isinstance(key, int)}
     found = survey.colours if colours else survey.values
@@ -163,7 +165,8 @@ def _refuse_unknown(survey: Survey, meanings: Mapping[int, str] | Mapping[Colour
         close = nearest_colour(value, colours)
         nearest = f"; the nearest known colour is {colour_text(close)} = {colours[close]}"
     more = f" ({len(unknown) - 1} more are unknown.)" if len(unknown) > 1 else ""
-    remedy = f"Add it to data.mask_values, as a class or as {IGNORE_NAME}."
+    setting = values_setting({**meanings, **dict.fromkeys(unknown, IGNORE_NAME)})
+    remedy = f"Add it to {source}; or, if it is no class, set {setting}."
     raise DataError(f"{what}{nearest}.{more}", remedy=remedy)
 
 
@@ -232,6 +235,8 @@ def _encoding(
     palette = class_palette(classes, mask_values, table)
     rows = _rows(survey, reading, palette)
     lines = [f"Masks looked at: {survey.describe}.", *_names_lines(known, table), *reading.lines]
+    if not reading.by_colour and IGNORE in survey.values and IGNORE not in meanings:
+        lines.append(f"255 is not labelled (ignore): {survey.share(survey.values[IGNORE])}.")
     empty = _without_label(survey, reading)
     if empty == len(survey.samples):
         what = f"None of the {plural(empty, 'mask')} looked at holds a label: every pixel is {IGNORE_NAME}."

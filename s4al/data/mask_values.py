@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from s4al.data.class_files import MAX_VALUE, ClassTable
 from s4al.data.mask_samples import colour_text
 from s4al.data.masks import IGNORE, VOID, MaskCode, identity_code
-from s4al.data.palettes import Colour, distinct_palette
+from s4al.data.palettes import CAMVID, CITYSCAPES, Colour, distinct_palette
 from s4al.errors import ConfigError
 
 IGNORE_NAME = "ignore"
@@ -115,11 +116,16 @@ def check_classes(names: Sequence[str]) -> None:
 def class_palette(
     classes: Sequence[str], mask_values: Mapping[str, str], table: ClassTable | None = None
 ) -> NDArray[np.uint8]:
-    """(C, 3) uint8: the colours of the masks or of the class file where each class has one, else distinct ones."""
+    """(C, 3) uint8 for people's eyes.
+
+    The colours of the masks where each class has one, else those of the class file, else those that a published data
+    set gives these names, else distinct ones.
+    """
     entries = table.entries if table else ()
     of_table = {entry.name: entry.colour for entry in entries if entry.colour}
     of_masks = {name: key for key, name in reversed(parse_values(mask_values).items()) if not isinstance(key, int)}
-    for known in (of_masks, of_table):
+    cityscapes = {name: colour for name, (_, colour) in CITYSCAPES.items()}
+    for known in (of_masks, of_table, CAMVID, cityscapes):
         if all(name in known for name in classes):
             return np.array([known[name] for name in classes], np.uint8).reshape(-1, 3)
     return distinct_palette(len(classes))
@@ -133,7 +139,7 @@ def value_text(value: int | Colour) -> str:
     return str(value) if isinstance(value, int) else colour_text(value)
 
 
-def values_setting(meanings: Mapping[int, str] | Mapping[Colour, str]) -> str:
+def values_setting(meanings: Mapping[Any, str]) -> str:
     """`data.mask_values=...` as it can be pasted into a shell."""
     pairs = [
         f"{key if isinstance(key, int) else json.dumps(colour_text(key))}={json.dumps(name, ensure_ascii=False)}"

@@ -48,8 +48,12 @@ class Known:
 
     @property
     def listed(self) -> tuple[str, ...]:
-        """Meanings in the order of the list, which is that of the values where none are stated."""
-        return tuple(meaning(entry) for entry in self.entries) or self.classes
+        """Meanings in the order of the list, which is that of the values where none are stated.
+
+        That is the file's order, words for ignore included, unless `data.classes` has another one.
+        """
+        in_file = tuple(meaning(entry) for entry in self.entries)
+        return in_file if tuple(name for name in in_file if name != IGNORE_NAME) == self.classes else self.classes
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,8 @@ def _read_counted(survey: Survey, known: Known) -> Reading:
     if found[-1] < len(listed):
         if found[0] > 0 and len(listed) > 1 and not background_first:
             raise _shifted(found, known)
-        return Reading(names, dict(enumerate(listed)), _identity_lines(survey, found, len(listed)))
+        line = f"Values are the positions in the list of classes: {listing(found)} of 0 to {len(listed) - 1} found."
+        return Reading(names, dict(enumerate(listed)), (line,))
     top = len(names)
     if listed == names and top > 1 and found[0] <= 1 and found == list(range(found[0], top + 1)):
         if found[0] == 1:
@@ -219,15 +224,6 @@ def _read_counted(survey: Survey, known: Known) -> Reading:
             line = f"The masks hold 0 to {top} and there are {top} classes: 0 is not labelled (ignore), {share}."
             return Reading(names, _from_one(names), (line,))
     raise _miscounted(survey, found, known)
-
-
-def _identity_lines(survey: Survey, found: list[int], num_listed: int) -> tuple[str, ...]:
-    lines = [
-        f"Values are the positions in the list of classes, from 0: {listing(found)} of 0 to {num_listed - 1} found."
-    ]
-    if IGNORE in survey.values:
-        lines.append(f"255 is not labelled (ignore): {survey.share(survey.values[IGNORE])}.")
-    return tuple(lines)
 
 
 def _from_one(names: tuple[str, ...]) -> dict[int, str]:

@@ -15,6 +15,7 @@ from PIL import Image
 from s4al.config.toml import resolve
 from s4al.data.class_files import find_class_table
 from s4al.data.encoding import Encoding, build_code, infer_encoding, sample_mask
+from s4al.data.mask_values import class_palette
 from s4al.data.masks import IGNORE, read_mask
 from s4al.data.palettes import CAMVID, CITYSCAPES, distinct_palette
 from s4al.errors import ConfigError, DataError, S4alError
@@ -104,8 +105,11 @@ GOOD: dict[str, Good] = {
     "data.classes alone": Good((grey(0, 1),), ("2 classes from data.classes: a and b.",), set_classes=("a", "b"),
                                classes=("a", "b")),
     "a word for void in data.classes": Good(
-        (grey(0, 1, 2),), ("void of data.classes is a class; if not, make it ignore in data.mask_values.",),
+        (grey(0, 1, 2),), ("data.classes counts void as a class; if it is none, data.mask_values can",),
         set_classes=("a", "b", "void"), classes=("a", "b", "void")),
+    "data.classes in another order than a file of colours": Good(
+        (grey(0, 1, 1),), ("2 classes from labelmap.txt: car and road.",),
+        ("labelmap.txt", "road:128,64,128::\ncar:64,0,128::\n"), ("car", "road"), classes=("car", "road")),
     "data.classes before the file": Good((grey(0, 1),), ("classes.txt has other classes than data.classes (road, car",),
                                          ("classes.txt", THREE), ("a", "b"), classes=("a", "b")),
     "never 0, but 0 is background": Good((grey(1, 2),), ("1-2 of 0 to 2 found",), ("codes.txt", "Background\na\nb\n"),
@@ -154,7 +158,8 @@ GOOD: dict[str, Good] = {
     "ids from 1, and 0": Good((grey(0, 1, 2),), ("0, which classes.txt does not name, is not labelled (ignore): 33",),
                               ("classes.txt", "1 road\n2 car\n"), classes=("road", "car"),
                               values={"1": "road", "2": "car", "0": "ignore"}),
-    "a stated void": Good((grey(1, 2, 9),), ("unknown of classes.txt is read as ignore",),
+    "a stated void": Good((grey(1, 2, 9, 255),), ("255 is not labelled (ignore): 25.0 %",
+                                                       "unknown of classes.txt is read as ignore",),
                           ("classes.txt", "1 road\n2 car\n9 unknown\n"), classes=("road", "car"),
                           values={"1": "road", "2": "car", "9": "ignore"}),
     "16-bit ids": Good((grey(1000, 2000, dtype=np.uint16),), ("1 mask (PNG, 16-bit grey)",),
@@ -187,6 +192,10 @@ GOOD: dict[str, Good] = {
                           values={"128,64,128": "road", "64,0,128": "car", "255,0,255": "ignore", "0,0,0": "ground"}),
     "colours, and an empty mask in grey": Good((rgb(ROAD, CAR), grey(0, 0)), ("1 of 2 masks holds no label.",),
                                                ("labelmap.txt", MAP), classes=NAMES, values={**COLOURS, **VOID_BLACK}),
+    "colours, train ids in another order": Good(
+        (rgb(ROAD, CAR, CAR),), ("read by colour",), ("labelmap.txt", "road:128,64,128::\ncar:64,0,128::\n"),
+        ("car", "road"), classes=("car", "road"),
+        values={"128,64,128": "road", "64,0,128": "car", "0,0,0": "ignore"}),
     # --- palettes ---
     "palette by index": Good((palette([0, 1, 2], [PINK, PINK, PINK]),), ("0-2 of 0 to 2 found",),
                              ("classes.txt", THREE), classes=NAMES),
@@ -204,9 +213,9 @@ GOOD: dict[str, Good] = {
                                     ("classes.txt", "7,road,128,64,128\n9,car,64,0,128\n"), classes=("road", "car"),
                                     values={"7": "road", "9": "car"}),
     # --- as set ---
-    "set values": Good((grey(0, 5, 255),), ("2 values of data.mask_values for 2 classes.",), ("classes.txt", THREE),
+    "set values": Good((grey(0, 5, 255),), ("2 values of data.mask_values, for 2 classes.",), ("classes.txt", THREE),
                        set_values={"5": "a", "0": "b"}, classes=("a", "b"), values={"5": "a", "0": "b"}),
-    "set values and classes": Good((grey(0, 5, 6),), ("3 values of data.mask_values for 2 classes.",), None, ("b", "a"),
+    "set values and classes": Good((grey(0, 5, 6),), ("3 values of data.mask_values, for 2",), None, ("b", "a"),
                                    {"5": "a", "0": "b", "6": "a"}, classes=("b", "a"),
                                    values={"5": "a", "0": "b", "6": "a"}),
     "set 255": Good((grey(0, 255),), ("2 values of data.mask_values",), None,
@@ -274,7 +283,8 @@ BAD: dict[str, Bad] = {
     # --- colours ---
     "a colour that is not in the file": Bad((rgb(ROAD, CAR), rgb(ROAD, (65, 1, 128))), (
         "mask 1.png holds the colour 65,1,128 at 1 pixel, without a meaning in labelmap.txt",
-        "the nearest known colour is 64,0,128 = car", "Add it to data.mask_values"), ("labelmap.txt", MAP)),
+        "the nearest known colour is 64,0,128 = car",
+        "Add it to labelmap.txt; or", """"65,1,128"="ignore"}"""), ("labelmap.txt", MAP)),
     "16-bit beside colours": Bad((rgb(ROAD, CAR), grey(0, 500, dtype=np.uint16)), ("mask 1.png (16-bit grey)",),
                                  ("labelmap.txt", MAP)),
     # --- smoothed ---
@@ -379,6 +389,9 @@ def test_the_table_of_values(tmp_path: Path) -> None:
 def test_a_palette_of_classes_without_colours_is_made_up(tmp_path: Path) -> None:
     encoding = infer(Case((grey(0, 1),), (), ("classes.txt", TWO)), tmp_path)
     np.testing.assert_array_equal(encoding.palette, distinct_palette(2))
+    assert class_palette(("road", "sky"), {}).tolist() == [list(CAMVID["road"]), list(CAMVID["sky"])]
+    assert class_palette(("terrain", "sky"), {}).tolist() == [[152, 251, 152], [70, 130, 180]]
+    assert class_palette(("b", "a"), {"1,2,3": "a", "4,5,6": "a", "#010101": "b"}).tolist() == [[1, 1, 1], [1, 2, 3]]
 
 
 def test_no_masks() -> None:

@@ -245,6 +245,8 @@ def _encoding(
         lines.append(f"{empty:,} of {plural(len(survey.samples), 'mask')} hold{'s' if empty == 1 else ''} no label.")
     absent = [name for name in classes if name not in {row.meaning for row in rows}]
     warnings = [known.warning] if known.warning else []
+    if len(classes) == 1:
+        warnings.append(f"There is one class only ({classes[0]}), and so nothing to tell it from: name the others too.")
     if absent:
         warnings.append(f"No pixel of {listing(absent)} in the {plural(len(survey.samples), 'mask')} looked at.")
     return Encoding(classes, mask_values, palette, tuple(lines), (*reading.warnings, *warnings), rows)

@@ -102,13 +102,15 @@ def _refuse_without_names(survey: Survey) -> NoReturn:
     values = list(survey.values)
     inner = [value for value in values if value != IGNORE]
     what = f"The masks hold the value{'s' if len(values) > 1 else ''} {listing(values)}, and no class is named"
+    lines = "one a line"
     if len(values) <= 2 and set(values) <= {0, 1, IGNORE}:
         setting = classes_setting(["background", "object"])
     elif inner == list(range(len(inner))) and len(inner) <= VOID:
         setting = classes_setting(f"name-of-{value}" for value in inner)
     else:
+        lines = "a value and its name a line"
         setting = values_setting({value: f"name-of-{value}" for value in inner})
-    raise ConfigError(f"{what}.", remedy=f"Set {setting} with your names, or write them into classes.txt, one a line.")
+    raise ConfigError(f"{what}.", remedy=f"Set {setting} with your names, or write them into classes.txt, {lines}.")
 
 
 def _read_black_and_white(survey: Survey, known: Known) -> Reading:
@@ -120,13 +122,24 @@ def _read_black_and_white(survey: Survey, known: Known) -> Reading:
             f"({survey.share(survey.values[IGNORE])})."
         )
         return Reading(known.classes, {0: listed[0], IGNORE: listed[1]}, (line,))
-    names = known.classes
-    pair = names if len(names) > 1 else ("background", *names)
+    names = pair = known.classes
+    if len(names) == 1:
+        raise _one_class(known, {0: "background", IGNORE: names[0]})
     what = f"The masks hold 0 and 255 only, and {known.source} names {plural(len(names), 'class')}"
     two = values_setting({0: pair[0], IGNORE: pair[1]})
     one = values_setting({0: pair[0], IGNORE: IGNORE_NAME})
     remedy = f"If 255 is a class, set {two} with your names; if 255 is not labelled, set {one}."
     raise DataError(f"{what} ({listing(names)}): 255 may be a class, or not labelled.", remedy=remedy)
+
+
+def _one_class(known: Known, meanings: Mapping[int, str]) -> DataError:
+    """With one class there is nothing to tell apart, so the other value must be one that nobody named."""
+    name = known.classes[0]
+    return DataError(
+        f"The masks hold {listing(meanings)}, and {known.source} names 1 class ({name}): the other value may be a "
+        "class too, such as background, or not labelled, and then nothing is left to tell apart.",
+        remedy=f"If 0 is background, set {values_setting(meanings)}.",
+    )
 
 
 def _read_stated(survey: Survey, known: Known) -> Reading:
@@ -242,6 +255,8 @@ def _shifted(found: list[int], known: Known) -> DataError:
 
 def _miscounted(survey: Survey, found: list[int], known: Known) -> DataError:
     names = known.classes
+    if len(names) == 1 and found == [0, 1]:
+        return _one_class(known, {0: "background", 1: names[0]})
     survey.refuse_smoothed(frozenset(range(len(names) + 1)))
     what = f"The masks hold {plural(len(found), 'value')} ({listing(found)}), and {known.source} names "
     what += f"{plural(len(names), 'class')} ({listing(names)})"

@@ -85,7 +85,8 @@ def _decode_with_pillow(data: bytes, header: Header, value_range: ValueRange) ->
     end = riff_end(data) if header.format == "WEBP" else len(data)
     try:
         with Image.open(io.BytesIO(data[:end]), formats=(header.format,)) as picture:
-            orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)  # of a PNG, it may be behind the pixels
+            picture.load()
+            orientation = _orientation(picture)  # after the pixels: in a PNG it may be behind them
             if header.bits == 16:
                 samples = Samples(np.asarray(picture).astype(np.uint16)[:, :, None])
                 return _to_rgb(samples, header.bits, value_range), orientation
@@ -96,6 +97,14 @@ def _decode_with_pillow(data: bytes, header: Header, value_range: ValueRange) ->
         raise
     except DECODE_ERRORS as error:
         raise Refused(one_line(error)) from error
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF's, 1 where it is damaged: every viewer then shows the picture as it is stored."""
+    try:
+        return picture.getexif().get(_EXIF_ORIENTATION, 1)
+    except SyntaxError:
+        return 1
 
 
 def _to_rgb(samples: Samples, bits: int, value_range: ValueRange) -> NDArray[np.uint8]:

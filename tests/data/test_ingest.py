@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from s4al.config import Config, resolve
 from s4al.data import Pool, Record, Row, load_pool, open_dataset, verify_sources
 from s4al.data.adapters import open_images
 from s4al.data.cache import ImageCache
+from s4al.data.faults import Fault, write_faults
 from s4al.data.images import read_image, resize_image
 from s4al.data.ingest import _in_order, _Read, ingest, oracle_mask, read_row_mask
 from s4al.data.masks import resize_mask
@@ -302,6 +304,123 @@ def test_links_to_what_is_no_file(folder_root: Path, tmp_path: Path, out: Path) 
     reasons = {Path(row.image).name: row.reason for row in pool.quarantined}
     assert reasons.keys() == {"a.png", "b.png"}
     assert "not a regular file" in reasons["a.png"] and "No such file" in reasons["b.png"]
+
+
+# --- all faults at once ---
+
+
+def spoil(root: Path, save_png: Save, masks: int, images: int) -> None:
+    """Bad masks in train, a bad image and a bad mask of it in val, bad images in test, one bad image in train."""
+    for i in range(masks):
+        save_png(root / f"train/masks/{i:02d}.png", np.full((20, 30), 9, np.uint8))
+    (root / "train/images/11.png").write_bytes(CORPUS["cut-50.png"][0])
+    (root / "train/masks/11.png").write_bytes(b"bad as well, but its image is set aside")
+    (root / "val/images/00.png").write_bytes(b"")
+    save_png(root / "val/masks/00.png", np.full((20, 30), 7, np.uint8))
+    for i in range(images):
+        (root / f"test/images/{i:02d}.png").write_bytes(CORPUS["text.png"][0])
+
+
+def listed_faults(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_all_faults_are_reported_together(folder_root: Path, out: Path, save_png: Save) -> None:
+    spoil(folder_root, save_png, masks=2, images=2)
+    with pytest.raises(MaskError) as caught:
+        take(folder_root, out)
+    lines = caught.value.what.splitlines()
+    assert lines[0] == "3 masks and 3 images cannot be used:"
+    assert [line.split(": ")[0].strip() for line in lines[1:]] == [
+        "mask train/masks/00.png",
+        "mask train/masks/01.png",
+        "val/images/00.png",
+        "mask val/masks/00.png",
+        "test/images/00.png",
+        "test/images/01.png",
+    ]
+    assert lines[3] == "  val/images/00.png: the file is empty. The val split must be sound."
+    path = out / "faults.csv"
+    assert caught.value.remedy == (
+        "Repair them, or remove each image together with its mask. "
+        f"All are listed in {path}, with 1 bad training image."
+    )
+    found = listed_faults(path)
+    assert [(row["split"], row["id"], row["file"], row["kind"]) for row in found] == [
+        ("train", "train/00", "train/masks/00.png", "mask"),
+        ("train", "train/01", "train/masks/01.png", "mask"),
+        ("train", "train/11", "train/images/11.png", "image"),
+        ("val", "val/00", "val/images/00.png", "image"),
+        ("val", "val/00", "val/masks/00.png", "mask"),
+        ("test", "test/00", "test/images/00.png", "image"),
+        ("test", "test/01", "test/images/01.png", "image"),
+    ]
+    assert found[2]["reason"] == "train/images/11.png: ends early"
+    assert not (out / data.POOL_FILE).exists()
+
+
+@pytest.mark.parametrize(("masks", "kind"), [(0, ImageError), (1, MaskError)])
+def test_the_first_fault_decides_the_kind(
+    folder_root: Path, out: Path, save_png: Save, masks: int, kind: type[DataError]
+) -> None:
+    spoil(folder_root, save_png, masks, images=1)
+    with pytest.raises(DataError) as caught:
+        take(folder_root, out)
+    assert type(caught.value) is kind and caught.value.exit_code == 4
+    assert (caught.value.kept == "No labels were taken.") == (kind is MaskError)
+
+
+def test_twenty_faults_are_named_and_the_others_counted(folder_root: Path, out: Path, save_png: Save) -> None:
+    for i in range(25):
+        save_png(folder_root / f"train/images/{i:02d}.png", np.zeros((2, 2, 3), np.uint8))
+        save_png(folder_root / f"train/masks/{i:02d}.png", np.full((2, 2), 9, np.uint8))
+    with pytest.raises(MaskError) as caught:
+        take(folder_root, out)
+    lines = caught.value.what.splitlines()
+    assert lines[0] == "25 masks cannot be used:" and len(lines) == 1 + 20 + 1
+    assert lines[-1] == "  and 5 more" and "train/masks/19.png" in lines[-2]
+    assert len(listed_faults(out / "faults.csv")) == 25
+
+
+def test_one_fault_is_one_sentence(folder_root: Path, out: Path) -> None:
+    (folder_root / "test/images/01.png").write_bytes(b"")
+    with pytest.raises(ImageError) as caught:
+        take(folder_root, out)
+    assert caught.value.what == "test/images/01.png: the file is empty. The test split must be sound."
+    assert caught.value.remedy == (
+        f"Repair the image, or remove it and its mask. It is listed in {out / 'faults.csv'}."
+    )
+
+
+def test_images_set_aside_are_listed_and_a_sound_folder_has_no_list(folder_root: Path, out: Path) -> None:
+    sound = (folder_root / "train/images/05.png").read_bytes()
+    (folder_root / "train/images/05.png").write_bytes(b"")
+    take(folder_root, out)
+    assert [row["file"] for row in listed_faults(out / "faults.csv")] == ["train/images/05.png"]
+    (folder_root / "train/images/05.png").write_bytes(sound)
+    take(folder_root, out)
+    assert not (out / "faults.csv").exists()  # the older one would be wrong by now
+
+
+def test_too_many_bad_images_name_the_list(folder_root: Path, out: Path) -> None:
+    for i in range(12):
+        (folder_root / f"train/images/{i:02d}.png").write_bytes(b"")
+    for settings in ((), ("data.max_bad_fraction=1.0",)):
+        with pytest.raises(DataError) as caught:
+            take(folder_root, out, *settings)
+        assert caught.value.remedy.endswith(f"All are listed in {out / 'faults.csv'}.")
+        assert len(listed_faults(out / "faults.csv")) == 12
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@a", '"quoted", and more', "été", "a\nb"])
+def test_names_in_the_list_are_no_formulas(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "faults.csv"
+    write_faults([Fault("train", name, name, "image", f"{name}: ends early")], path)
+    row = listed_faults(path)[0]
+    shown = f"'{name}" if name[0] in "=+-@" else name
+    assert (row["id"], row["file"]) == (shown, shown)
+    assert row["reason"] == f"{shown}: ends early"
 
 
 # --- real data ---

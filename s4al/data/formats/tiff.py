@@ -67,13 +67,16 @@ def read_tiff(data: bytes) -> Header:
 
 def check_tiff_pixels(data: bytes) -> None:
     """Unpack every strip or tile once and see that all pixels are there. Raises Refused."""
-    for _ in _blocks(data, _read_layout(data)):
+    layout = _read_layout(data)
+    _check_codec_bytes(layout)
+    for _ in _blocks(data, layout):
         pass
 
 
 def read_tiff_pixels(data: bytes) -> Samples:
     """The samples as they are stored, except that zero is black. Raises Refused."""
     layout = _read_layout(data)
+    _check_codec_bytes(layout)
     header = layout.header
     dtype = np.uint16 if header.bits == 16 else np.uint8
     pixels_HWC = np.empty((header.height, header.width, layout.planes * layout.per_pixel), dtype)
@@ -109,6 +112,13 @@ def _blocks(data: bytes, layout: _Layout) -> Iterator[tuple[int, int, int, NDArr
         yield plane, y, x, np.frombuffer(unpacked, np.uint8, expected).reshape(rows, layout.row_bytes)
 
 
+def _check_codec_bytes(layout: _Layout) -> None:
+    size = layout.block_height * layout.row_bytes
+    if layout.compression in (_LZW, _PACKBITS) and size > _MAX_CODEC_BYTES:
+        what = f"a TIFF whose strips hold {size:,} bytes (limit {_MAX_CODEC_BYTES:,}; save it with smaller strips)"
+        raise Refused(what)
+
+
 def _unpack(packed: bytes, rows: int, layout: _Layout) -> bytes:
     size = rows * layout.row_bytes
     if layout.compression == _NONE:
@@ -118,9 +128,6 @@ def _unpack(packed: bytes, rows: int, layout: _Layout) -> bytes:
             return zlib.decompressobj().decompress(packed, size)
         except zlib.error as error:
             raise Refused(f"damaged: its pixels cannot be unpacked ({error})") from error
-    if size > _MAX_CODEC_BYTES:
-        what = f"a TIFF whose strips hold {size:,} bytes (limit {_MAX_CODEC_BYTES:,}; save it with smaller strips)"
-        raise Refused(what)
     page = _page_of_bytes(packed, rows, layout.row_bytes, layout.compression)
     try:
         with Image.open(io.BytesIO(page), formats=("TIFF",)) as picture:

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tests.bad_images import png_chunk
+from tests.bad_images import HEIGHT, WIDTH, png_chunk
 
 Values = int | Sequence[int]
+WORDS = (np.arange(HEIGHT * WIDTH * 3).reshape(HEIGHT, WIDTH, 3) * 7919 % 65536).astype(np.uint16)
 
 
 def make_tiff(

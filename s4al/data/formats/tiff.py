@@ -222,14 +222,14 @@ class _Directory:
 
 def _read_layout(data: bytes) -> _Layout:
     tags = _Directory(data)
-    height, width = tags.value(257), tags.value(256)
-    samples = tags.value(277, 1)
-    bits, mode, photometric = _read_mode(tags, samples)
-    header = Header("TIFF", height, width, bits, mode, orientation=tags.value(274, 1))
     compression, predictor = tags.value(259, 1), tags.value(317, 1)
     if compression not in (_NONE, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS):
         kind = _OTHER_COMPRESSIONS.get(compression, f"unknown ({compression})")
         raise Refused(f"a TIFF with {kind} compression ({_COMPRESSIONS_READ})")
+    height, width = tags.value(257), tags.value(256)
+    samples = tags.value(277, 1)
+    bits, mode, photometric = _read_mode(tags, samples)
+    header = Header("TIFF", height, width, bits, mode, orientation=tags.value(274, 1))
     differences = predictor == 2 and compression in (_LZW, _DEFLATE, _OLD_DEFLATE)  # others do not have it
     if predictor not in (1, 2) or (differences and bits < 8):
         raise Refused(f"a TIFF with predictor {predictor} at {bits} bits, which is not supported")

@@ -76,17 +76,12 @@ def check_quarantine(faults: list[Fault], num_images: int, allowed: int, path: P
 
 def _what(fatal: list[Fault]) -> str:
     if len(fatal) == 1:
-        return _sentence(fatal[0])
+        only = fatal[0]
+        return only.reason if only.kind == "mask" else f"{only.reason}. The {only.split} split must be sound."
     masks = sum(fault.kind == "mask" for fault in fatal)
     counts = [_count(masks, "mask"), _count(len(fatal) - masks, "image")]
-    named = "".join(f"\n  {_sentence(fault)}" for fault in fatal[:_MOST_NAMED])
-    more = f"\n  and {len(fatal) - _MOST_NAMED:,} more" if len(fatal) > _MOST_NAMED else ""
-    return f"{' and '.join(count for count in counts if count)} cannot be used:{named}{more}"
-
-
-def _sentence(fault: Fault) -> str:
-    must = f". The {fault.split} split must be sound." if fault.kind == "image" else ""
-    return f"{fault.reason}{must}"
+    reasons = [fault.reason.removesuffix(".") for fault in fatal]  # on one line: a line break is no part of a message
+    return f"{' and '.join(count for count in counts if count)} cannot be used: {first_few(reasons, _MOST_NAMED)}."
 
 
 def _count(number: int, noun: str) -> str:

@@ -4,6 +4,7 @@
     camvid       images/<split> masks/<split> with <split>.txt, or SegNet's train/ trainannot/ ... (11 = void)
     cityscapes   leftImg8bit/<split>/<city>/*_leftImg8bit.png gtFine/<split>/<city>/*_gtFine_label{TrainIds,Ids}.png
     voc          JPEGImages SegmentationClass ImageSets/Segmentation/<split>.txt
+    coco         panoptic, instances or stuff: data.masks names the JSON, the masks are rendered
     scenes       procedural, rendered into a folder of the first kind
 
 The patterns that are set are those of every adapter but scenes. Only names are read here; files are opened by
@@ -20,6 +21,7 @@ import numpy as np
 
 from s4al.config import Config
 from s4al.data.class_files import find_class_table
+from s4al.data.coco import render
 from s4al.data.dataset import SPLITS, Dataset, Record
 from s4al.data.folders import LOOKED_FOR
 from s4al.data.known import CAMVID_LISTED, CAMVID_SEGNET, CITYSCAPES_IMAGES, CITYSCAPES_LABEL_IDS, VOC, cityscapes
@@ -43,7 +45,7 @@ def open_dataset(config: Config, rendered: Path) -> Dataset:
 
     Parameters
     ----------
-    rendered : where the embedded data set is rendered (once) when the adapter is `scenes`.
+    rendered : where the embedded data set, or COCO's masks, are rendered (once).
 
     Raises
     ------
@@ -57,7 +59,8 @@ def open_dataset(config: Config, rendered: Path) -> Dataset:
     if adapter == "scenes":
         dataset = _open_scenes(rendered, config)
     else:
-        dataset = _ADAPTERS[adapter](walk(_existing_root(config), config.data.links), config)
+        tree = walk(_existing_root(config), config.data.links)
+        dataset = _open_coco(tree, config, rendered) if adapter == "coco" else _ADAPTERS[adapter](tree, config)
     records = _unique_ids(_choose_test_split(dataset.records, config))
     dataset = replace(dataset, records=records, links=config.data.links)
     _check_labelled(dataset, config.data.oracle)
@@ -151,6 +154,22 @@ def _open_voc(tree: Tree, config: Config) -> Dataset:
     _require_val_as_test(config, "Pascal VOC")
     records = _by_settings(tree, config, VOC)
     return Dataset(tree.root, VOC_CLASSES, voc_palette(len(VOC_CLASSES)), records, identity_code(len(VOC_CLASSES)))
+
+
+def _open_coco(tree: Tree, config: Config, rendered: Path) -> Dataset:
+    data = config.data
+    if data.images and data.masks:
+        images, masks = data.images, data.masks
+    else:
+        settings = find_layout(tree.root, images=data.images, masks=data.masks, links=data.links).settings
+        images, masks = settings["images"], settings["masks"]
+    found = render(tree, images, masks, rendered, data.max_megapixels)
+    names = found.class_names
+    if data.classes and data.classes != names:
+        what = f"data.classes is not what the categories of {masks} are: {', '.join(names)}."
+        raise ConfigError(what, remedy="Leave data.classes out, or rename the categories.")
+    palette, code = distinct_palette(len(names)), identity_code(len(names))
+    return Dataset(tree.root, names, palette, found.records, code, rendered=found.folder)
 
 
 _ADAPTERS: Mapping[str, Callable[[Tree, Config], Dataset]] = {

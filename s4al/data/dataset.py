@@ -34,6 +34,7 @@ class Dataset:
     records : sorted by split (train, val, test), then id; ids are unique.
     mask_code : what the masks' samples mean.
     links : where links in the folder may lead, "anywhere" or "inside" of it.
+    rendered : the folder below which all masks lie where they were rendered; None where they lie below `root`.
     """
 
     root: Path
@@ -42,6 +43,12 @@ class Dataset:
     records: tuple[Record, ...]
     mask_code: MaskCode
     links: Links = "anywhere"
+    rendered: Path | None = None
+
+    @property
+    def masks_root(self) -> Path:
+        """What the paths of the masks are relative to, in a pool."""
+        return self.rendered or self.root
 
     @property
     def num_classes(self) -> int:

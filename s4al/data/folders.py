@@ -18,7 +18,7 @@ MASK_WORD = re.compile(
 )
 LOOKED_FOR = (
     "<split>/images/* <split>/masks/*, or images/<split>/* masks/<split>/*, or images/* masks/*, or a.jpg beside "
-    "a_mask.png, or CamVid, Cityscapes or Pascal VOC; masks in folders named masks, labels, annotations, gt, "
+    "a_mask.png, or CamVid, Cityscapes, Pascal VOC or COCO; masks in folders named masks, labels, annotations, gt, "
     "seg, segmentation, SegmentationClass or <split>_labels"
 )
 

@@ -76,7 +76,7 @@ def read_row_mask(row: Row, dataset: Dataset) -> NDArray[np.uint8]:
     """The mask of a pool row, see `oracle_mask`."""
     if not row.mask:
         raise MaskError(f"{row.id} has no mask.", remedy='Add it and start a new run, or set data.oracle="people".')
-    path = _inside(dataset, row.mask, MaskError)
+    path = _inside(dataset.masks_root, row.mask, dataset, MaskError)
     return read_mask(path, dataset.mask_code, dataset.num_classes, (row.height, row.width), row.mask_sha256)
 
 
@@ -128,13 +128,13 @@ def _in_order(work: Callable[[Record], _Read], records: list[Record]) -> Generat
 
 def _read_record(dataset: Dataset, record: Record, config: Config) -> _Read:
     root, size = dataset.root, (config.data.height, config.data.width)
-    row = Row(record.id, record.split, _relative(record.image, root), _relative(record.mask, root))
+    row = Row(record.id, record.split, _relative(record.image, root), _relative(record.mask, dataset.masks_root))
     faults: list[Fault] = []
     mask_size = _mask_size(row, dataset, config) if row.mask else None
     resized_HWC = resized_HW = None
     try:
         image = load_image(
-            _inside(dataset, row.image, ImageError),
+            _inside(root, row.image, dataset, ImageError),
             row.image,
             max_megapixels=config.data.max_megapixels,
             value_range=config.data.value_range,
@@ -150,7 +150,7 @@ def _read_record(dataset: Dataset, record: Record, config: Config) -> _Read:
         resized_HWC = resize_image(image.pixels, *size)
     if row.mask and not (row.reason and record.split == "train"):
         try:
-            path = _inside(dataset, row.mask, MaskError)
+            path = _inside(dataset.masks_root, row.mask, dataset, MaskError)
             mask = load_mask(path, row.mask, dataset.mask_code, dataset.num_classes, image_size or (0, 0))
         except MaskError as error:
             faults.append(Fault(row.split, row.id, row.mask, "mask", error.what))
@@ -164,7 +164,7 @@ def _read_record(dataset: Dataset, record: Record, config: Config) -> _Read:
 def _mask_size(row: Row, dataset: Dataset, config: Config) -> tuple[int, int] | None:
     """(height, width) of the mask by its header; None where that cannot be told, which its reader will say."""
     try:
-        path = _inside(dataset, row.mask, ImageError)
+        path = _inside(dataset.masks_root, row.mask, dataset, ImageError)
         return stored_size(path, row.mask, max_megapixels=config.data.max_megapixels)
     except ImageError:
         return None
@@ -174,12 +174,12 @@ def _relative(path: Path | None, root: Path) -> str:
     return path.relative_to(root).as_posix() if path else ""
 
 
-def _inside(dataset: Dataset, relative: str, kind: type[ImageError | MaskError]) -> Path:
-    """The file below the data folder; a link that leaves it, where none may, is like a file that cannot be read."""
+def _inside(root: Path, relative: str, dataset: Dataset, kind: type[ImageError | MaskError]) -> Path:
+    """The file below the folder; a link that leaves it, where none may, is like a file that cannot be read."""
     try:
-        return contained(dataset.root, relative, links_may_leave=dataset.links == "anywhere")
+        return contained(root, relative, links_may_leave=dataset.links == "anywhere")
     except DataError as error:
-        what = f"{relative}: a link that leaves the data folder {dataset.root}"
+        what = f"{relative}: a link that leaves the data folder {root}"
         raise kind(f'{what} (copy the files in, or set data.links="anywhere")') from error
     except RuntimeError as error:  # pathlib's word for links that go round in circles
         raise kind(f"{relative}: a link that leads nowhere") from error

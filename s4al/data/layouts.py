@@ -2,7 +2,7 @@
 
     <split>/<images>/*  <split>/<masks>/*      <images>/<split>/*  <masks>/<split>/*      <images>/*  <masks>/*
     <split>/*  <split>_labels/*                a.jpg a_mask.png in one folder             *.txt lists of the splits
-    CamVid, Cityscapes, Pascal VOC             images alone: a pool without masks
+    CamVid, Cityscapes, Pascal VOC, COCO       images alone: a pool without masks
 
 Nothing is chosen between two readings that both pair images with masks: the settings that decide are named.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
+from s4al.data.coco import annotation_files, coco_layouts, is_panoptic
 from s4al.data.dataset import Record
 from s4al.data.folders import LOOKED_FOR, shared_parts
 from s4al.data.known import known_layout
@@ -36,10 +37,11 @@ class Layout:
 
     Attributes
     ----------
-    adapter : folder, camvid, cityscapes or voc.
+    adapter : folder, camvid, cityscapes, voc or coco.
     settings : the keys of `data` that describe it (adapter, images, masks, lists, test_split) and their values.
     lines : what was understood, a sentence each.
-    counts : split -> (images, those of them with a mask), as the folder has them, before any test split is drawn.
+    counts : split -> (images, those of them with a mask), as the folder has them, before any test split is drawn. Of
+        COCO, whose annotations are not read here, all images of a split with annotations count as having a mask.
     unpaired_images, unpaired_masks : ids without the other, of splits that have masks at all.
     unused : folders that hold pictures which are not used, with how many, "previews/ (3)".
     skipped : suffix -> how many files that are no images, the most frequent first.
@@ -78,7 +80,7 @@ def find_layout(
         raise DataError(f"{what} ({_counts(tree.skipped)}).", remedy=f"Looked for: {LOOKED_FOR}.")
     reading = _choose(tree, images, masks)
     reading = replace(reading, lists=lists or reading.lists or _find_lists(tree, reading))
-    listing = list_records(tree, reading.images, reading.masks, reading.lists)
+    listing = _list_coco(tree, reading) if reading.adapter == "coco" else list_records(tree, *_patterns(reading))
     if not listing.records:
         raise DataError(f"No image in {root} fits data.images={reading.images!r}.", remedy="Check the pattern.")
     test_split, said = _choose_test_split(listing.records, test_fraction)
@@ -86,13 +88,32 @@ def find_layout(
     return _describe(tree, reading, listing, settings | {"test_split": test_split}, said)
 
 
+def _patterns(reading: Reading) -> tuple[str, str, str]:
+    return reading.images, reading.masks, reading.lists
+
+
+def _list_coco(tree: Tree, reading: Reading) -> Listing:
+    """The images, each with its split's annotation file for a mask."""
+    files = annotation_files(tree, reading.masks)
+    records = list_records(tree, reading.images, "").records
+    masks = {split: tree.root / name for split, name in files.items()}
+    return Listing(tuple(replace(record, mask=masks.get(record.split)) for record in records), ())
+
+
 def _choose(tree: Tree, images: str, masks: str) -> Reading:
+    if masks.endswith(".json") or not masks:
+        coco = [replace(reading, images=images or reading.images) for reading in coco_layouts(tree, masks)]
+        if coco:
+            return _only(tree, list(dict.fromkeys(coco)))
     if images and masks:
-        return Reading(images, masks)
+        return Reading(images, masks, adapter="coco" if masks.endswith(".json") else "folder")
     known = None if images else known_layout(tree)
     if known and (not masks or known.adapter == "voc"):  # SegmentationClassAug, say
         return replace(known, masks=masks or known.masks)
-    readings = read_folders(tree, images, masks)
+    return _only(tree, read_folders(tree, images, masks))
+
+
+def _only(tree: Tree, readings: list[Reading]) -> Reading:
     if len(readings) > 1:
         first, second = readings[:2]
         what = f"{tree.root} can be read as {first.settings}, or as {second.settings}."
@@ -136,7 +157,7 @@ def _choose_test_split(records: Iterable[Record], fraction: float) -> tuple[str,
         return "test", ""
     none = "The test split has no masks and is not used" if "test" in present else "There is no test split"
     if masked["val"]:
-        return "val", f"{none}: the val split ({len(masked['val']):,} images with a mask) is tested on."
+        return "val", f"{none}: the val split ({_number(len(masked['val']), 'image')} with a mask) is tested on."
     drawn = drawn_test(masked["train"], fraction)
     if not drawn:
         return "test", ""
@@ -178,15 +199,18 @@ def _layout_lines(tree: Tree, reading: Reading) -> list[str]:
     return [
         f"Layout: {name}{'' if reading.name else ' and masks'}, images={reading.images}, masks={reading.masks}{lists}.",
         f"Everything is in the folder {base}/." if base else "",
-        f"Pairs: {reading.rule}.",
+        "" if reading.adapter == "coco" else f"Pairs: {reading.rule}.",
     ]
 
 
 def _unused(tree: Tree, reading: Reading) -> tuple[str, ...]:
-    """Folders of pictures that neither pattern fits."""
+    """Folders of pictures that neither pattern fits, nor COCO's annotations."""
     used = {name for found in match_pairs(tree, reading.images, reading.masks) for name in found.values()}
-    rest = Counter(PurePosixPath(name).parent.as_posix() for name in tree.pictures if name not in used)
-    return tuple(f"{printable(folder)}/ ({count:,})" for folder, count in sorted(rest.items()))
+    rest = [
+        name for name in tree.pictures if name not in used and not (reading.adapter == "coco" and is_panoptic(name))
+    ]
+    folders = Counter(PurePosixPath(name).parent.as_posix() for name in rest)
+    return tuple(f"{printable(folder)}/ ({count:,})" for folder, count in sorted(folders.items()))
 
 
 def printable(name: str) -> str:

@@ -21,7 +21,8 @@ _DIGEST = "s4al.rows_sha256"
 
 @dataclass(frozen=True)
 class Row:
-    """One image of the pool. Paths are POSIX, relative to the data folder; `mask` is "" where there is none.
+    """One image of the pool. Paths are POSIX, relative to the data folder, masks' to that of rendered ones where they
+    were; `mask` is "" where there is none.
 
     `height` and `width` are the original's, after the EXIF turn where there was one (a mask has the same size); 0 where
     it could not be read. `reason` says why the image was set aside, and is "" for all others. `labelled_pixels` are the
@@ -124,11 +125,12 @@ def load_pool(path: Path) -> Pool:
     return pool
 
 
-def verify_sources(pool: Pool, root: Path, memory: Path | None = None) -> None:
+def verify_sources(pool: Pool, root: Path, memory: Path | None = None, masks_root: Path | None = None) -> None:
     """Check that the usable images and the masks are still the ones the run began with.
 
     Parameters
     ----------
+    masks_root : what the masks' paths are relative to; None for `root`.
     memory : a JSON file of sizes and modification times seen with the right sha256; it saves reading unchanged files
         again, may be deleted at any time, and is not written where None.
 
@@ -139,11 +141,11 @@ def verify_sources(pool: Pool, root: Path, memory: Path | None = None) -> None:
     known = _load_memory(memory)
     seen: dict[str, list[int]] = {}
     problems: list[str] = []
-    for path, size, sha256 in _sources(pool):
+    for folder, path, size, sha256 in _sources(pool, root, masks_root or root):
         try:
-            status = (root / path).stat()
+            status = (folder / path).stat()
             stamp = [status.st_size, status.st_mtime_ns]
-            same = status.st_size == size and (known.get(path) == stamp or sha256_file(root / path) == sha256)
+            same = status.st_size == size and (known.get(path) == stamp or sha256_file(folder / path) == sha256)
         except OSError as error:
             problems.append(f"{path} cannot be read ({error.strerror})")
             continue
@@ -166,13 +168,13 @@ def first_few(items: list[str], most: int = 5) -> str:
     return "; ".join(items[:most]) + (f"; and {len(items) - most:,} more" if len(items) > most else "")
 
 
-def _sources(pool: Pool) -> Iterator[tuple[str, int, str]]:
-    """(relative path, bytes, sha256) of every usable image and its mask."""
+def _sources(pool: Pool, root: Path, masks_root: Path) -> Iterator[tuple[Path, str, int, str]]:
+    """(folder, path relative to it, bytes, sha256) of every usable image and its mask."""
     for row in pool.rows:
         if not row.reason:
-            yield row.image, row.bytes, row.sha256
+            yield root, row.image, row.bytes, row.sha256
             if row.mask:
-                yield row.mask, row.mask_bytes, row.mask_sha256
+                yield masks_root, row.mask, row.mask_bytes, row.mask_sha256
 
 
 def _load_memory(memory: Path | None) -> dict[str, list[int]]:

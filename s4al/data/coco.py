@@ -1,0 +1,311 @@
+"""COCO's annotations -> masks: panoptic PNGs and shapes are rendered once, as PNGs of class ids.
+
+Classes are the categories in the order of their ids. Of shapes (instances, stuff), pixels of no annotation are the
+class "background", which comes first where no category has that name; where shapes overlap, smaller ones lie above
+larger ones. Of panoptic annotations, such pixels are not labelled. Crowds count as all others. The JSON is untrusted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s4al.data.dataset import Record
+from s4al.data.folders import group_folders
+from s4al.data.headers import Refused
+from s4al.data.images import load_image
+from s4al.data.listing import entry_key
+from s4al.data.masks import IGNORE, VOID, write_mask
+from s4al.data.pairing import Reading
+from s4al.data.palettes import distinct_palette
+from s4al.data.patterns import Key, compile_pattern, match_names
+from s4al.data.runs import paint
+from s4al.data.splits import ANY_ALIAS, SPLITS
+from s4al.data.tree import Tree, checked_id, some
+from s4al.errors import DataError, ImageError, MaskError
+from s4al.files import commit_folder, storage_errors
+
+BACKGROUND = "background"
+_MAX_BYTES = 2**31
+_EXPORT = "Export the annotations again, or repair the file."
+_WORDS = {int: "whole number", str: "text", list: "list"}
+_ANNOTATIONS = re.compile(
+    rf"(?i:((?:.*/)?(?:panoptic|instances|stuff)_)({ANY_ALIAS})(\d*\.json)|"
+    rf"((?:.*/)?)({ANY_ALIAS})(/_annotations\.coco\.json))"
+)
+_PANOPTIC_FOLDER = re.compile(r"(?i:(?:.*/)?panoptic_[^/]*/.*)")
+
+
+def coco_layouts(tree: Tree, masks: str = "") -> list[Reading]:
+    """The readings of `tree` as COCO, by the names of its annotation files; none where there are folders of masks.
+
+    The annotation files are those that fit `masks` where it is given.
+    """
+    patterns = {masks} if masks else set()
+    for name in tree.others if not masks else ():
+        if found := _ANNOTATIONS.fullmatch(name):
+            before, _, after = found.groups()[:3] if found[2] else found.groups()[3:]
+            patterns.add(f"{before}{{split}}{after}")
+    pictures = [name for name in tree.pictures if not is_panoptic(name)]
+    groups = group_folders(pictures, 0) if patterns else []
+    if not masks and any(group.kind == "masks" for group in groups):
+        return []
+    chosen = [g for g in groups if g.kind == "images"] or [g for g in groups if g.aliases] or groups
+    return [
+        Reading(f"{group.bases()[0]}*", pattern, adapter="coco", name=_name(pattern))
+        for pattern in sorted(patterns)
+        for group in chosen
+    ]
+
+
+def is_panoptic(name: str) -> bool:
+    """Whether a picture's name is that of a panoptic PNG."""
+    return _PANOPTIC_FOLDER.fullmatch(name) is not None
+
+
+def _name(pattern: str) -> str:
+    if "panoptic" in pattern.lower():
+        return "COCO panoptic (pixels of no segment are not labelled)"
+    return f"COCO annotations (pixels of none are the class {BACKGROUND!r})"
+
+
+def annotation_files(tree: Tree, pattern: str) -> dict[str, str]:
+    """`{split: name}` of the annotation files that fit `data.masks`. Raises DataError where there are none."""
+    names = match_names(compile_pattern(pattern, "data.masks"), tree.others, tree.root)
+    if not names:
+        raise DataError(f"No file in {tree.root} fits data.masks={pattern!r}.", remedy="Check the pattern.")
+    found: dict[str, str] = {}
+    for (split, _), name in names.items():
+        if found.setdefault(split or "train", name) != name:
+            what = f"{found[split or 'train']} and {name} in {tree.root} both annotate one split."
+            raise DataError(what, remedy="Narrow data.masks to one of them.")
+    return found
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What came of the annotations: class names, records, and the folder in which the masks are."""
+
+    class_names: tuple[str, ...]
+    records: tuple[Record, ...]
+    folder: Path
+
+
+def render(tree: Tree, images: str, masks: str, folder: Path, max_megapixels: float) -> Rendered:
+    """Render the annotations of `tree` below `folder`, once for the same annotation files.
+
+    Parameters
+    ----------
+    images, masks : the patterns of images and annotation files.
+    max_megapixels : limit on height x width of every image that the annotations name.
+
+    Raises
+    ------
+    DataError : annotations that are not COCO's, that contradict each other, or that name images which are not there.
+    MaskError : an annotation that cannot be drawn on its image.
+    StorageError : the masks cannot be written.
+    """
+    read = [
+        _read(tree.root / name, name, split, max_megapixels)
+        for split, name in sorted(annotation_files(tree, masks).items(), key=lambda item: SPLITS.index(item[0]))
+    ]
+    if len({tuple(sorted(annotations.categories.items())) for annotations in read}) > 1:
+        what = f"{read[0].name} and {read[1].name} in {tree.root} have different categories."
+        raise DataError(what, remedy="One run has one list of classes: make the annotation files agree.")
+    if len({annotations.panoptic for annotations in read}) > 1:
+        raise DataError(f"{masks} in {tree.root} are panoptic and other annotations.", remedy="Narrow data.masks.")
+    names, class_ids = _classes(read[0], read[0].panoptic)
+    found = match_names(compile_pattern(images, "data.images"), tree.pictures, tree.root)
+    digest = hashlib.sha256("".join(annotations.sha256 for annotations in read).encode() + masks.encode()).hexdigest()
+    target = folder / f"coco-{digest[:16]}"
+    records = [record for annotations in read for record in _records(tree, annotations, found, images, target)]
+    if not target.exists():
+        palette = distinct_palette(len(names))
+        with storage_errors(f"writing {target}", kept=""), commit_folder(target) as temporary:
+            for annotations in read:
+                for image in annotations.images.values():
+                    if annotations.panoptic and not image.annotations:
+                        continue
+                    ids_HW = _draw(tree, annotations, image, names, class_ids, max_megapixels)
+                    path = temporary / annotations.split / f"{image.id}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_mask(path, ids_HW, palette)
+    return Rendered(names, tuple(records), target)
+
+
+# --- reading ---
+
+
+@dataclass
+class _Image:
+    file_name: str
+    height: int
+    width: int
+    annotations: list[dict[str, Any]]
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class _Annotations:
+    name: str
+    split: str
+    sha256: str
+    categories: dict[int, str]
+    images: dict[int, _Image]
+    panoptic: bool
+
+
+def _read(path: Path, name: str, split: str, max_megapixels: float) -> _Annotations:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise DataError(f"{name} has more than {_MAX_BYTES:,} bytes.", remedy="Split it, or leave annotations out.")
+        data = path.read_bytes()
+        tree = json.loads(data)
+    except OSError as error:
+        raise DataError(f"{name} cannot be read ({error.strerror}).", remedy="Check its permissions.") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} is not JSON.", remedy="Export the annotations again.") from error
+    categories: dict[int, str] = {}
+    for entry in _get(tree, "categories", list, name):
+        where = f"a category of {name}"
+        number = _get(entry, "id", int, where)
+        categories[number] = checked_id(_get(entry, "name", str, where).strip())
+    images: dict[int, _Image] = {}
+    for entry in _get(tree, "images", list, name):
+        _add_image(images, entry, name, max_megapixels)
+    annotations = _get(tree, "annotations", list, name)
+    for entry in annotations:
+        image = _get(entry, "image_id", int, f"an annotation of {name}")
+        if image not in images:
+            raise DataError(f"{name} has an annotation of image {image}, which it does not list.", remedy=_EXPORT)
+        images[image].annotations.append(entry)
+    panoptic = bool(annotations) and "segments_info" in annotations[0]
+    return _Annotations(name, split, hashlib.sha256(data).hexdigest(), categories, images, panoptic)
+
+
+def _add_image(images: dict[int, _Image], entry: Any, name: str, max_megapixels: float) -> None:
+    number = _get(entry, "id", int, f"an image of {name}")
+    where = f"image {number} of {name}"
+    file_name = checked_id(_get(entry, "file_name", str, where))
+    height, width = (_get(entry, key, int, where) for key in ("height", "width"))
+    if ".." in PurePosixPath(file_name).parts or file_name.startswith("/"):
+        what = f"{where} has the file name {file_name!r}, which leaves the folder."
+        raise DataError(what, remedy="Use paths inside the data folder.")
+    if height < 1 or width < 1 or height * width > max_megapixels * 1e6:
+        what = f"{where} ({file_name}) is {width} x {height} (limit {max_megapixels:g} megapixels)."
+        raise DataError(what, remedy="Correct its size, or raise data.max_megapixels.")
+    if number in images:
+        raise DataError(f"{name} lists image {number} more than once.", remedy=_EXPORT)
+    images[number] = _Image(file_name, height, width, [])
+
+
+def _get(entry: Any, key: str, kind: type, where: str) -> Any:
+    """A value of a JSON object, of the type it has to have."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if type(value) is not kind:
+        what = f"{where}: {key!r} is missing or no {_WORDS[kind]}, so it is no COCO annotation file."
+        raise DataError(what, remedy=_EXPORT)
+    return value
+
+
+def _classes(annotations: _Annotations, panoptic: bool) -> tuple[tuple[str, ...], dict[int, int]]:
+    """Class names, and category id -> class id."""
+    numbers = sorted(annotations.categories)
+    names = [annotations.categories[number] for number in numbers]
+    if not panoptic and BACKGROUND not in names:
+        names.insert(0, BACKGROUND)
+    if len(set(names)) != len(names) or not 0 < len(names) <= VOID:
+        what = f"{annotations.name} has {len(names)} classes, {len(set(names))} of them different"
+        raise DataError(f"{what}; from 1 to {VOID} can be had.", remedy="Give every category a name of its own.")
+    return tuple(names), {number: names.index(annotations.categories[number]) for number in numbers}
+
+
+def _records(tree: Tree, annotations: _Annotations, found: dict[Key, str], images: str, target: Path) -> list[Record]:
+    """Sets the ids of the images, too. An image of panoptic annotations that has none is not labelled."""
+    pattern = compile_pattern(images, "data.images")
+    missing: list[str] = []
+    records: dict[str, Record] = {}
+    for image in annotations.images.values():
+        key = entry_key(image.file_name, annotations.split, found, pattern)
+        if key is None:
+            missing.append(image.file_name)
+            continue
+        image.id = key[1]
+        if image.id in records:
+            raise DataError(f"{annotations.name} lists {image.file_name} more than once.", remedy=_EXPORT)
+        labelled = image.annotations or not annotations.panoptic
+        mask = target / annotations.split / f"{image.id}.png" if labelled else None
+        records[image.id] = Record(image.id, annotations.split, tree.root / found[key], mask)
+    if missing:
+        what = f"{annotations.name} lists {some(sorted(missing), 'image')} not found as {images} in {tree.root}."
+        raise DataError(what, remedy="Add the images, or set data.images.")
+    return [records[id] for id in sorted(records)]
+
+
+# --- drawing ---
+
+
+def _draw(
+    tree: Tree,
+    annotations: _Annotations,
+    image: _Image,
+    names: tuple[str, ...],
+    class_ids: dict[int, int],
+    max_megapixels: float,
+) -> NDArray[np.uint8]:
+    where = f"{image.file_name} in {annotations.name}"
+    try:
+        if annotations.panoptic:
+            return _draw_segments(tree, annotations, image, class_ids, max_megapixels)
+        shapes = [(entry.get("segmentation"), _class_of(entry, class_ids, where)) for entry in image.annotations]
+        return paint(shapes, image.height, image.width, names.index(BACKGROUND))
+    except (Refused, ImageError) as error:
+        reason = error.what if isinstance(error, ImageError) else f"{where}: {error}"
+        raise MaskError(f"{reason}.", remedy=_EXPORT) from error
+
+
+def _class_of(entry: Any, class_ids: dict[int, int], where: str) -> int:
+    category = _get(entry, "category_id", int, where)
+    if category not in class_ids:
+        raise Refused(f"an annotation has category {category}, which is not listed")
+    return class_ids[category]
+
+
+def _draw_segments(
+    tree: Tree, annotations: _Annotations, image: _Image, class_ids: dict[int, int], max_megapixels: float
+) -> NDArray[np.uint8]:
+    """Panoptic pixels are R + 256 G + 65536 B, the id of a segment, 0 of none."""
+    where = f"{image.file_name} in {annotations.name}"
+    if len(image.annotations) != 1:
+        raise Refused(f"it has {len(image.annotations)} panoptic annotations")
+    (entry,) = image.annotations
+    segments = {0: IGNORE}
+    for segment in _get(entry, "segments_info", list, where):
+        segments[_get(segment, "id", int, where)] = _class_of(segment, class_ids, where)
+    name = _segments_file(tree, annotations.name, _get(entry, "file_name", str, where))
+    pixels_HWC = load_image(tree.root / name, name, max_megapixels=max_megapixels, exif="refuse").pixels
+    if pixels_HWC.shape[:2] != (image.height, image.width):
+        height, width = pixels_HWC.shape[:2]
+        raise Refused(f"{name} is {width} x {height}, its image is {image.width} x {image.height}")
+    numbers, inverse = np.unique(pixels_HWC @ np.array([1, 2**8, 2**16], np.uint32), return_inverse=True)
+    unknown = [number for number in numbers.tolist() if number not in segments]
+    if unknown:
+        raise Refused(f"{name} holds segment {unknown[0]}, which is not listed")
+    ids = np.array([segments[number] for number in numbers.tolist()], np.uint8)
+    return ids[inverse].reshape(image.height, image.width)
+
+
+def _segments_file(tree: Tree, annotations: str, file_name: str) -> str:
+    """The PNG lies in a folder that is called as the annotation file, beside it or at the top."""
+    beside = annotations.removesuffix(".json")
+    for folder in (beside, PurePosixPath(beside).name):
+        if (name := f"{folder}/{file_name}") in tree.pictures and name.endswith(".png"):
+            return name
+    raise Refused(f"its panoptic PNG {file_name!r} is neither in {beside}/ nor in {PurePosixPath(beside).name}/")

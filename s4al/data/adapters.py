@@ -20,18 +20,18 @@ from pathlib import Path
 import numpy as np
 
 from s4al.config import Config
+from s4al.data import palettes
 from s4al.data.class_files import find_class_table
 from s4al.data.coco import render
 from s4al.data.dataset import SPLITS, Dataset, Record
 from s4al.data.folders import LOOKED_FOR
-from s4al.data.known import CAMVID_LISTED, CAMVID_SEGNET, CITYSCAPES_IMAGES, CITYSCAPES_LABEL_IDS, VOC, cityscapes
+from s4al.data.known import CAMVID_LISTED, CITYSCAPES, VOC, known_layout
 from s4al.data.layouts import find_layout
 from s4al.data.listing import list_records
 from s4al.data.mask_values import build_code, class_palette, classes_of
 from s4al.data.masks import IGNORE, identity_code
 from s4al.data.pairing import Reading
-from s4al.data.palettes import CAMVID, CITYSCAPES, distinct_palette, voc_palette
-from s4al.data.palettes import VOC as VOC_CLASSES
+from s4al.data.palettes import distinct_palette
 from s4al.data.scenes import scenes
 from s4al.data.splits import drawn_test
 from s4al.data.tree import Tree, some, walk
@@ -118,7 +118,7 @@ def _open_folder(tree: Tree, config: Config) -> Dataset:
     if data.images:
         found = Reading(data.images, data.masks, lists=data.lists)
     else:
-        layout = find_layout(tree.root, masks=data.masks, lists=data.lists, links=data.links)
+        layout = find_layout(tree.root, adapter="folder", masks=data.masks, lists=data.lists, links=data.links)
         found = Reading(layout.settings["images"], layout.settings["masks"], lists=layout.settings["lists"])
     records = _by_settings(tree, config, found)
     table = find_class_table(tree.root)
@@ -131,29 +131,30 @@ def _open_folder(tree: Tree, config: Config) -> Dataset:
 
 
 def _open_camvid(tree: Tree, config: Config) -> Dataset:
-    names, palette = tuple(CAMVID), np.array(list(CAMVID.values()), np.uint8)
-    segnet = "annot/" in config.data.masks or (tree.root / "trainannot").is_dir()
-    default = CAMVID_SEGNET if segnet else CAMVID_LISTED
+    names, palette = tuple(palettes.CAMVID), np.array(list(palettes.CAMVID.values()), np.uint8)
+    default = known_layout(tree, "camvid") or CAMVID_LISTED
+    segnet = "annot/" in (config.data.masks or default.masks)
     code = identity_code(len(names), void=(11,) if segnet else ())
     return Dataset(tree.root, names, palette, _by_settings(tree, config, default), code)
 
 
 def _open_cityscapes(tree: Tree, config: Config) -> Dataset:
-    _require_val_as_test(config, "Cityscapes")
-    default = cityscapes(tree) or Reading(CITYSCAPES_IMAGES, CITYSCAPES_LABEL_IDS, adapter="cityscapes")
-    names = tuple(CITYSCAPES)
+    _require_other_test_split(config, "Cityscapes")
+    default = known_layout(tree, "cityscapes") or CITYSCAPES
+    names = tuple(palettes.CITYSCAPES)
     code = identity_code(len(names))
     if "labelTrainIds" not in (config.data.masks or default.masks):
         code.values[:34] = IGNORE  # the published ids end at 33
-        code.values[[label_id for label_id, _ in CITYSCAPES.values()]] = np.arange(len(names))
-    palette = np.array([colour for _, colour in CITYSCAPES.values()], np.uint8)
+        code.values[[label_id for label_id, _ in palettes.CITYSCAPES.values()]] = np.arange(len(names))
+    palette = np.array([colour for _, colour in palettes.CITYSCAPES.values()], np.uint8)
     return Dataset(tree.root, names, palette, _by_settings(tree, config, default), code)
 
 
 def _open_voc(tree: Tree, config: Config) -> Dataset:
-    _require_val_as_test(config, "Pascal VOC")
-    records = _by_settings(tree, config, VOC)
-    return Dataset(tree.root, VOC_CLASSES, voc_palette(len(VOC_CLASSES)), records, identity_code(len(VOC_CLASSES)))
+    _require_other_test_split(config, "Pascal VOC")
+    names = palettes.VOC
+    records = _by_settings(tree, config, known_layout(tree, "voc") or VOC)
+    return Dataset(tree.root, names, palettes.voc_palette(len(names)), records, identity_code(len(names)))
 
 
 def _open_coco(tree: Tree, config: Config, rendered: Path) -> Dataset:
@@ -161,7 +162,9 @@ def _open_coco(tree: Tree, config: Config, rendered: Path) -> Dataset:
     if data.images and data.masks:
         images, masks = data.images, data.masks
     else:
-        settings = find_layout(tree.root, images=data.images, masks=data.masks, links=data.links).settings
+        settings = find_layout(
+            tree.root, adapter="coco", images=data.images, masks=data.masks, links=data.links
+        ).settings
         images, masks = settings["images"], settings["masks"]
     found = render(tree, images, masks, rendered, data.max_megapixels)
     names = found.class_names
@@ -183,7 +186,7 @@ _ADAPTERS: Mapping[str, Callable[[Tree, Config], Dataset]] = {
 # --- splits and checks ---
 
 
-def _require_val_as_test(config: Config, name: str) -> None:
+def _require_other_test_split(config: Config, name: str) -> None:
     if config.data.test_split != "val":
         raise ConfigError(f"{name} publishes no masks of its test split.", remedy='Set data.test_split="val".')
 

@@ -7,7 +7,6 @@ published ones, or a class file lies beside them, these are folders like any oth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from s4al.data.pairing import Reading
@@ -27,6 +26,8 @@ CITYSCAPES_IMAGES = "leftImg8bit/{split}/**/*_leftImg8bit.png"
 CITYSCAPES_TRAIN_IDS = "gtFine/{split}/**/*_gtFine_labelTrainIds.png"
 CITYSCAPES_LABEL_IDS = "gtFine/{split}/**/*_gtFine_labelIds.png"
 
+CITYSCAPES = Reading(CITYSCAPES_IMAGES, CITYSCAPES_LABEL_IDS, adapter="cityscapes")
+
 CLASS_FILES = (
     "labelmap.txt",
     "class_names.txt",
@@ -41,12 +42,19 @@ _VOC_NAME = re.compile(r"(\d{4}_)?\d{6}")
 _MOSTLY = 0.9
 
 
-def known_layout(tree: Tree) -> Reading | None:
-    """The published layout that `tree` has, its patterns below `tree.root`. Raises DataError for two of one kind."""
-    return cityscapes(tree) or _voc(tree) or _camvid(tree)
+def known_layout(tree: Tree, adapter: str = "auto") -> Reading | None:
+    """The published layout that `tree` has, its patterns below `tree.root`.
+
+    Of an `adapter` that was asked for, only the folders are looked at, whatever the files are called. Raises DataError
+    for two data sets of one kind.
+    """
+    asked = adapter != "auto"
+    finders = {"cityscapes": _cityscapes, "voc": _voc, "camvid": _camvid}
+    chosen = [finders[adapter]] if asked else finders.values()
+    return next((reading for find in chosen if (reading := find(tree, asked))), None)
 
 
-def cityscapes(tree: Tree) -> Reading | None:
+def _cityscapes(tree: Tree, asked: bool) -> Reading | None:
     """Masks by train ids where they were made, else by label ids: one meaning of their values for the whole run."""
     base = _one_base(tree, r"leftImg8bit/train/[^/]+/[^/]+_leftImg8bit\.png", "Cityscapes")
     if base is None:
@@ -61,9 +69,9 @@ def cityscapes(tree: Tree) -> Reading | None:
     return Reading(base + CITYSCAPES_IMAGES, base + kind, adapter="cityscapes", name=f"Cityscapes (masks by {said})")
 
 
-def _voc(tree: Tree) -> Reading | None:
+def _voc(tree: Tree, asked: bool) -> Reading | None:
     base = _one_base(tree, r"SegmentationClass/[^/]+\.png", "Pascal VOC")
-    if base is None or _has_class_file(tree, base) or not _named(tree, f"{base}JPEGImages/", _VOC_NAME):
+    if base is None or not (asked or _is_published(tree, base, "JPEGImages/", _VOC_NAME)):
         return None
     lists = PurePosixPath(f"{base}{VOC.lists}").parent.as_posix()
     if not any(name.startswith(f"{lists}/") for name in tree.others):
@@ -71,10 +79,10 @@ def _voc(tree: Tree) -> Reading | None:
     return _below(base, VOC)
 
 
-def _camvid(tree: Tree) -> Reading | None:
+def _camvid(tree: Tree, asked: bool) -> Reading | None:
     for first, reading in (("trainannot/", CAMVID_SEGNET), ("masks/train/", CAMVID_LISTED)):
         base = _one_base(tree, rf"{first}[^/]+\.png", "CamVid")
-        if base is None or _has_class_file(tree, base) or not _named(tree, f"{base}{first}", _CAMVID_NAME):
+        if base is None or not (asked or _is_published(tree, base, first, _CAMVID_NAME)):
             continue
         if not reading.lists or f"{base}train.txt" in tree.others:
             return _below(base, reading)
@@ -96,16 +104,9 @@ def _one_base(tree: Tree, inside: str, name: str) -> str | None:
     return bases[0] if bases else None
 
 
-def _has_class_file(tree: Tree, base: str) -> bool:
-    return any(f"{folder}{name}" in tree.others for folder in {"", base} for name in CLASS_FILES)
-
-
-def _named(tree: Tree, folder: str, expression: re.Pattern[str]) -> bool:
-    return _most(
-        expression.fullmatch(PurePosixPath(name).stem) is not None for name in tree.pictures if name.startswith(folder)
-    )
-
-
-def _most(facts: Iterable[bool]) -> bool:
-    seen = list(facts)
-    return bool(seen) and sum(seen) >= _MOSTLY * len(seen)
+def _is_published(tree: Tree, base: str, folder: str, expression: re.Pattern[str]) -> bool:
+    """Whether most files are named as the published ones, and nobody has put classes of their own beside them."""
+    if any(f"{where}{name}" in tree.others for where in {"", base} for name in CLASS_FILES):
+        return False
+    names = [PurePosixPath(name).stem for name in tree.pictures if name.startswith(f"{base}{folder}")]
+    return sum(expression.fullmatch(name) is not None for name in names) >= _MOSTLY * len(names) > 0

@@ -19,7 +19,7 @@ from s4al.data.coco import annotation_files, coco_layouts, is_panoptic
 from s4al.data.dataset import Record
 from s4al.data.folders import LOOKED_FOR, shared_parts
 from s4al.data.known import known_layout
-from s4al.data.listing import Listing, entry_key, list_records, match_pairs, read_list
+from s4al.data.listing import Listing, entry_key, find_lists, list_records, match_pairs, read_list
 from s4al.data.pairing import Reading
 from s4al.data.patterns import compile_pattern
 from s4al.data.pool import first_few
@@ -60,13 +60,14 @@ class Layout:
 def find_layout(
     root: Path,
     *,
+    adapter: str = "auto",
     images: str = "",
     masks: str = "",
     lists: str = "",
     test_fraction: float = 0.2,
     links: Links = "anywhere",
 ) -> Layout:
-    """Understand the folder `root`; the patterns that are given are kept.
+    """Understand the folder `root`; the adapter and the patterns that are given are kept.
 
     Raises
     ------
@@ -78,7 +79,7 @@ def find_layout(
     if not tree.pictures:
         what = f"{root} holds no images"
         raise DataError(f"{what} ({_counts(tree.skipped)}).", remedy=f"Looked for: {LOOKED_FOR}.")
-    reading = _choose(tree, images, masks)
+    reading = _choose(tree, adapter, images, masks)
     reading = replace(reading, lists=lists or reading.lists or _find_lists(tree, reading))
     listing = _list_coco(tree, reading) if reading.adapter == "coco" else list_records(tree, *_patterns(reading))
     if not listing.records:
@@ -100,20 +101,25 @@ def _list_coco(tree: Tree, reading: Reading) -> Listing:
     return Listing(tuple(replace(record, mask=masks.get(record.split)) for record in records), ())
 
 
-def _choose(tree: Tree, images: str, masks: str) -> Reading:
-    if masks.endswith(".json") or not masks:
-        coco = [replace(reading, images=images or reading.images) for reading in coco_layouts(tree, masks)]
-        if coco:
-            return _only(tree, list(dict.fromkeys(coco)))
-    if images and masks:
-        return Reading(images, masks, adapter="coco" if masks.endswith(".json") else "folder")
-    known = None if images else known_layout(tree)
-    if known and (not masks or known.adapter == "voc"):  # SegmentationClassAug, say
-        return replace(known, masks=masks or known.masks)
+def _choose(tree: Tree, adapter: str, images: str, masks: str) -> Reading:
+    if adapter == "coco" or (adapter == "auto" and (masks.endswith(".json") or not masks)):
+        readings = [replace(reading, images=images or reading.images) for reading in coco_layouts(tree, masks)]
+        if readings or adapter == "coco":
+            return _only(tree, list(dict.fromkeys(readings)))
+    if images and masks and adapter in ("auto", "folder"):
+        return Reading(images, masks)
+    known = None if adapter == "folder" or (images and adapter == "auto") else known_layout(tree, adapter)
+    # other masks of Pascal VOC, say those of SegmentationClassAug, have the same classes
+    if known and (adapter != "auto" or not masks or known.adapter == "voc"):
+        return replace(known, images=images or known.images, masks=masks or known.masks)
+    if adapter not in ("auto", "folder"):
+        return _only(tree, [])
     return _only(tree, read_folders(tree, images, masks))
 
 
 def _only(tree: Tree, readings: list[Reading]) -> Reading:
+    if not readings:
+        raise DataError(f"{tree.root} does not have the expected layout.", remedy=f"Looked for: {LOOKED_FOR}.")
     if len(readings) > 1:
         first, second = readings[:2]
         what = f"{tree.root} can be read as {first.settings}, or as {second.settings}."
@@ -128,14 +134,14 @@ def _find_lists(tree: Tree, reading: Reading) -> str:
     found, _ = match_pairs(tree, reading.images, reading.masks)
     pattern = compile_pattern(reading.images, "data.images")
     by_folder: dict[str, list[str]] = defaultdict(list)
-    for name in tree.others:
-        folder, slash, file = name.rpartition("/")
-        file = file.lower()
-        if file.endswith(".txt") and file.removesuffix(".txt") in ALIASES:
-            by_folder[folder + slash].append(name)
+    for name in _named_as_lists(tree):
+        by_folder[name[: name.rfind("/") + 1]].append(name)
 
     def names_images(names: Iterable[str]) -> bool:
-        lines = [line for name in names for line in read_list(tree.root / name)]
+        try:
+            lines = [line for name in names for line in read_list(tree.root / name)]
+        except DataError:  # it is called like a list, and is said not to be used
+            return False
         known = sum(entry_key(line, "", found, pattern) is not None for line in lines)
         return known > 0 and known >= _MOSTLY * len(lines)
 
@@ -146,6 +152,12 @@ def _find_lists(tree: Tree, reading: Reading) -> str:
         what = f"{tree.root} has lists of splits in several folders: {first}, or {second}."
         raise DataError(what, remedy="Add the right one to the command.")
     return f"{folders[0]}{{split}}.txt" if folders else ""
+
+
+def _named_as_lists(tree: Tree) -> list[str]:
+    """Text files that are called as a split is."""
+    files = ((name, name.rpartition("/")[2].lower()) for name in tree.others)
+    return [name for name, file in files if file.endswith(".txt") and file.removesuffix(".txt") in ALIASES]
 
 
 def _choose_test_split(records: Iterable[Record], fraction: float) -> tuple[str, str]:
@@ -175,14 +187,20 @@ def _describe(tree: Tree, reading: Reading, listing: Listing, settings: dict[str
     }
     bare = tuple(record.id for record in listing.records if not record.mask and counts[record.split][1])
     alone = tuple(id for _, id in listing.alone)
-    unused = _unused(tree, reading)
+    found, labels = match_pairs(tree, reading.images, reading.masks)
+    unused = _unused(tree, {*found.values(), *labels.values()}, reading.adapter)
+    unlisted = len(found) - len(listing.records)
+    used_lists = find_lists(tree, reading.lists).values() if reading.lists else ()
+    other_lists = [printable(name) for name in _named_as_lists(tree) if name not in used_lists]
     lines = [
         *_layout_lines(tree, reading),
         "Splits: " + ", ".join(f"{s} {_number(n, 'image')} ({m:,} with a mask)" for s, (n, m) in counts.items()) + ".",
         said,
+        f"{_number(unlisted, 'image')} in no list: not used." if unlisted else "",
         f"{some(bare, 'image')} without a mask." if bare else "",
         f"{some(alone, 'mask')} without an image: not used." if alone else "",
         f"Pictures that are not used: {first_few(list(unused))}." if unused else "",
+        f"Lists that are not used: {first_few(other_lists)}." if other_lists else "",
         f"Files that are no images, passed over: {_counts(tree.skipped)}." if tree.skipped else "",
     ]
     sentences = tuple(line for line in lines if line)
@@ -203,12 +221,9 @@ def _layout_lines(tree: Tree, reading: Reading) -> list[str]:
     ]
 
 
-def _unused(tree: Tree, reading: Reading) -> tuple[str, ...]:
-    """Folders of pictures that neither pattern fits, nor COCO's annotations."""
-    used = {name for found in match_pairs(tree, reading.images, reading.masks) for name in found.values()}
-    rest = [
-        name for name in tree.pictures if name not in used and not (reading.adapter == "coco" and is_panoptic(name))
-    ]
+def _unused(tree: Tree, used: set[str], adapter: str) -> tuple[str, ...]:
+    """Folders of pictures that are neither images nor masks, nor COCO's annotations."""
+    rest = [name for name in tree.pictures if name not in used and not (adapter == "coco" and is_panoptic(name))]
     folders = Counter(PurePosixPath(name).parent.as_posix() for name in rest)
     return tuple(f"{printable(folder)}/ ({count:,})" for folder, count in sorted(folders.items()))
 

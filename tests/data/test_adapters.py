@@ -369,7 +369,7 @@ def test_cityscapes_needs_val_as_test(tmp_path: Path, save_png: Save) -> None:
 
 def voc_tree(root: Path, save_png: Save) -> None:
     for name in ("2007_000032", "2007_000033", "2007_000042"):
-        (root / "JPEGImages").mkdir(exist_ok=True)
+        (root / "JPEGImages").mkdir(parents=True, exist_ok=True)
         Image.fromarray(IMAGE).save(root / "JPEGImages" / f"{name}.jpg")
     for name in ("2007_000032", "2007_000033"):
         mask = Image.fromarray(MASK)
@@ -395,6 +395,17 @@ def test_voc(tmp_path: Path, save_png: Save) -> None:
     (tmp_path / "ImageSets/Segmentation/train.txt").write_text("2007_000032\n2007_000042\n")
     with pytest.raises(DataError, match=r"1 image \(2007_000042\) of the train split without a mask"):
         open_dataset(config("voc", tmp_path, 'data.test_split="val"'), tmp_path)
+
+
+def test_a_folder_around_a_published_layout(tmp_path: Path, save_png: Save) -> None:
+    voc_tree(tmp_path / "VOCdevkit/VOC2012", save_png)
+    dataset = open_dataset(config("voc", tmp_path, 'data.test_split="val"'), tmp_path)
+    assert dataset.root == tmp_path and [record.split for record in dataset.records] == ["train", "test"]
+    aug = tmp_path / "VOCdevkit/VOC2012/SegmentationClassAug"
+    shutil.copytree(aug.with_name("SegmentationClass"), aug)
+    asked = 'data.masks="VOCdevkit/VOC2012/SegmentationClassAug/*"'
+    dataset = open_dataset(config("voc", tmp_path, 'data.test_split="val"', asked), tmp_path)
+    assert all("SegmentationClassAug" in str(record.mask) for record in dataset.records)
 
 
 # --- scenes, palettes ---

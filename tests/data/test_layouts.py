@@ -519,6 +519,49 @@ def test_published_layouts_and_lists(tmp_path: Path, case: str) -> None:
     assert not lists or any(f"splits by the lists {lists}" in line for line in layout.lines)
 
 
+def test_lists_that_are_not_used_are_named(tmp_path: Path) -> None:
+    tree = "images/a{0-5}.jpg masks/a{0-5}.png"
+    layout = find_layout(make(tmp_path, tree, {"train.txt": "trained on Monday\n", "lists/val.txt": "../a00\n"}))
+    assert "Lists that are not used: lists/val.txt; train.txt." in layout.lines
+    (tmp_path / "train.txt").write_bytes(b"a00\na01\n")
+    (tmp_path / "test.txt").write_bytes(b"a04\n")
+    layout = find_layout(tmp_path)
+    assert layout.settings["lists"] == "{split}.txt" and "2 images in no list: not used." in layout.lines
+    assert "Lists that are not used: lists/val.txt." in layout.lines
+    (tmp_path / "test.txt").write_bytes(b"\xff\xfe")
+    assert find_layout(tmp_path).settings["lists"] == ""
+
+
+@pytest.mark.parametrize(
+    ("adapter", "tree", "settings"),
+    [
+        ("voc", "d/JPEGImages/a{0-5}.jpg d/SegmentationClass/a{0-5}.png labelmap.txt", ("d/JPEGImages/*", "val")),
+        ("folder", f"train/{CAMVID}.png trainannot/{CAMVID}.png test/{CAMVID}.png testannot/{CAMVID}.png", ("", "")),
+        (
+            "camvid",
+            "train/a{0-5}.png trainannot/a{0-5}.png test/b{0-5}.png testannot/b{0-5}.png",
+            ("{split}/*", "test"),
+        ),
+    ],
+)
+def test_an_adapter_that_is_given_decides(tmp_path: Path, adapter: str, tree: str, settings: tuple[str, str]) -> None:
+    lists = {"train.txt": "a00\n", "val.txt": "a01\n"}
+    texts = {f"d/ImageSets/Segmentation/{name}": text for name, text in lists.items()} if adapter == "voc" else {}
+    make(tmp_path, tree, texts)
+    layout = find_layout(tmp_path, adapter=adapter)
+    assert layout.adapter == layout.settings["adapter"] == adapter
+    assert find_layout(tmp_path).adapter == ("camvid" if adapter == "folder" else "folder")
+    if settings[0]:
+        assert (layout.settings["images"], layout.settings["test_split"]) == settings
+
+
+@pytest.mark.parametrize("adapter", ["camvid", "cityscapes", "voc", "coco"])
+def test_an_adapter_that_does_not_fit(tmp_path: Path, adapter: str) -> None:
+    make(tmp_path, "images/a{0-5}.jpg masks/a{0-5}.png")
+    with pytest.raises(DataError, match="does not have the expected layout. Looked for: <split>/images"):
+        find_layout(tmp_path, adapter=adapter)
+
+
 def test_voc_masks_that_are_asked_for(tmp_path: Path) -> None:
     tree, texts, *_ = PUBLISHED["VOC's parent folder"]
     asked = "VOCdevkit/VOC2012/SegmentationClassAug/*"

@@ -155,12 +155,15 @@ def prepare_pool(run: Run, watch: Watch) -> tuple[Pool, Dataset]:
             watch.note(f"{len(pool.quarantined)} of {len(pool.rows)} images set aside: {first.reason}")
     pool = load_pool(run.pool_file)
     run.logs.mkdir(exist_ok=True)
-    given = run.config.data.root
-    if given:  # before the folder is listed again: a missing file is then a changed run, not a strange data set
-        verify_sources(pool, Path(given), run.logs / "sources.json")
+    data, memory = run.config.data, run.logs / "sources.json"
+    masks_are_files = bool(data.root) and data.adapter != "coco"
+    if (
+        masks_are_files
+    ):  # before the folder is listed again: a missing file is then a changed run, not a strange data set
+        verify_sources(pool, Path(data.root), memory)
     dataset = open_dataset(run.config, run.scenes)
-    if not given:
-        verify_sources(pool, dataset.root, run.logs / "sources.json")
+    if not masks_are_files:  # they were rendered, and are again where they are gone
+        verify_sources(pool, dataset.root, memory, dataset.masks_root)
     return pool, dataset
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from s4al.data.understand import Understanding
 
 _FOR_IMAGES, _FOR_NOTHING = "images", "demo"
-_FOUND_OUT = ("auto", "folder")  # adapters whose settings the folder itself says
+_FOUND_OUT = ("auto", "folder", "coco")  # adapters whose settings the folder itself says
 # What `data.understand` may find out.
 DATA_KEYS = (
     "data.adapter",
@@ -75,7 +75,7 @@ def new_settings(wanted: Wanted, watch: Watch) -> Config:
     if wanted.start == _FOR_IMAGES:
         how = "" if wanted.preset else ", as a data folder and no preset was named"
         watch.note(f"Settings: the preset images, for people's own images{how}.")
-    if config.data.adapter not in _FOUND_OUT:
+    if config.data.adapter not in _FOUND_OUT and wanted.start != _FOR_IMAGES:
         return config
     found, suggested = look(config, wanted)
     for line in (*found.lines, *(suggested.lines if suggested else ())):

@@ -110,6 +110,13 @@ class DataConfig(Section):
     # Pattern of the text files that say which image belongs to which split, where folders do not: "lists/{split}.txt"
     lists: str = ""
 
+    @model_validator(mode="after")
+    def _black_is_below_white(self) -> DataConfig:
+        if self.value_range and self.value_range[0] >= self.value_range[1]:
+            low, high = self.value_range
+            raise ValueError(f"value_range is black, then white, and {low:g} is not below {high:g}")
+        return self
+
 
 class ScenesConfig(Section):
     """The embedded data set: counts of images a split and their size in pixels."""

@@ -290,7 +290,8 @@ def _draw_segments(
     for segment in _get(entry, "segments_info", list, where):
         segments[_get(segment, "id", int, where)] = _class_of(segment, class_ids, where)
     name = _segments_file(tree, annotations.name, _get(entry, "file_name", str, where))
-    pixels_HWC = load_image(tree.root / name, name, max_megapixels=max_megapixels, exif="refuse").pixels
+    size = image.height, image.width
+    pixels_HWC = load_image(tree.root / name, name, max_megapixels=max_megapixels, mask_size=size).pixels
     if pixels_HWC.shape[:2] != (image.height, image.width):
         height, width = pixels_HWC.shape[:2]
         raise Refused(f"{name} is {width} x {height}, its image is {image.width} x {image.height}")

@@ -218,6 +218,8 @@ def check_mask_header(header: Header) -> None:
         raise Refused(f"a {header.bits}-bit {_mode_name(header)} picture; a mask is 8- or 16-bit grey, or 8-bit colour")
     if header.mode == "cmyk":
         raise Refused("a CMYK picture; a mask is grey, palette or RGB")
+    if header.orientation in range(2, 9):
+        raise Refused(f"a TIFF with the orientation {header.orientation}; save it the way it lies on its image")
 
 
 def _mode_name(header: Header) -> str:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from s4al.config import Config, DataConfig
 from s4al.data.adapters import open_dataset
 from s4al.data.class_files import find_class_table
 from s4al.data.dataset import Dataset, Record
-from s4al.data.encoding import MaskSample, ValueRow, infer_encoding, sample_mask
+from s4al.data.encoding import Encoding, MaskSample, ValueRow, infer_encoding, sample_mask
 from s4al.data.images import load_image, stored_size
 from s4al.data.layouts import Layout, find_layout
 from s4al.data.listing import list_records
@@ -88,37 +89,32 @@ def understand(config: Config, given: Collection[str], *, every_file: bool = Fal
         images=data.images,
         masks=data.masks,
         lists=data.lists,
+        adapter=data.adapter if "data.adapter" in given else "auto",
         test_fraction=data.test_fraction,
         links=data.links,
     )
     settings = {f"data.{key}": value for key, value in layout.settings.items() if f"data.{key}" not in given}
-    data = _with(data, settings)
-    records = list_records(walk(root, data.links), data.images, data.masks, data.lists).records
-    seen = _Seen(root, data.max_megapixels)
-    samples = seen.masks([record for record in records if record.mask], every_file)
+    seen = _Seen(data.max_megapixels)
     encoding = None
-    if data.adapter == "folder" and samples:
-        encoding = infer_encoding(samples, find_class_table(root), data.classes, data.mask_values)
-        found = {"data.classes": encoding.classes, "data.mask_values": encoding.mask_values}
+    if settings.get("data.adapter", data.adapter) == "folder":
+        encoding, found = _look_at_masks(root, _with(data, settings), seen, every_file)
         settings |= {key: value for key, value in found.items() if key not in given}
-        data = _with(data, settings)
-    elif data.adapter == "folder" and not data.classes:
-        settings |= _classes_alone(root)
-        data = _with(data, settings)
-    sizes = seen.images(records, every_file, data)
     # Whether masks may be missing is decided later, by who answers the queries.
-    lenient = config.model_copy(update={"data": data.model_copy(update={"oracle": "people"})})
-    dataset = open_dataset(lenient, root)
+    data = _with(data, settings).model_copy(update={"oracle": "people"})
+    with TemporaryDirectory(prefix="s4al-") as rendered:  # COCO's masks
+        dataset = open_dataset(config.model_copy(update={"data": data}), Path(rendered))
+        values = encoding.values if encoding else _values(seen, dataset, every_file)
+    sizes = seen.images(dataset.records, root, every_file, data)
     return Understanding(
         settings,
         (*layout.lines, *(encoding.lines + encoding.warnings if encoding else ())),
         layout,
         dataset,
-        encoding.values if encoding else _values(samples, dataset),
+        values,
         tuple(sizes),
-        dict(Counter(record.image.suffix.lower().lstrip(".") for record in records).most_common()),
+        dict(Counter(record.image.suffix.lower().lstrip(".") for record in dataset.records).most_common()),
         len(sizes),
-        len(samples),
+        seen.num_masks,
         tuple(seen.bad),
     )
 
@@ -127,17 +123,26 @@ def _with(data: DataConfig, settings: Mapping[str, Any]) -> DataConfig:
     return data.model_copy(update={key.removeprefix("data."): value for key, value in settings.items()})
 
 
-def _classes_alone(root: Path) -> dict[str, Any]:
-    """Class names where no mask shows their values."""
-    table = find_class_table(root)
-    if table is None:
+def _look_at_masks(
+    root: Path, data: DataConfig, seen: _Seen, every_file: bool
+) -> tuple[Encoding | None, dict[str, Any]]:
+    """What a folder's masks mean, and the settings that say so; of images alone only the names of the classes."""
+    records = list_records(walk(root, data.links), data.images, data.masks, data.lists).records
+    samples, table = seen.masks(records, root, every_file), find_class_table(root)
+    if samples:
+        encoding = infer_encoding(samples, table, data.classes, data.mask_values)
+        return encoding, {"data.classes": encoding.classes, "data.mask_values": encoding.mask_values}
+    if table is None and not data.classes:
         remedy = f"Set data.classes=first,second, or write {root}/classes.txt with one name a line."
         raise ConfigError("There are no masks and no class names.", remedy=remedy)
-    return {"data.classes": table.names}
+    return None, {"data.classes": data.classes or (table.names if table else ())}
 
 
-def _values(samples: Sequence[MaskSample], dataset: Dataset) -> tuple[ValueRow, ...]:
+def _values(seen: _Seen, dataset: Dataset, every_file: bool) -> tuple[ValueRow, ...]:
     """What masks hold whose layout itself says what it means. Values that it does not know are named so."""
+    samples = seen.masks(dataset.records, dataset.masks_root, every_file)
+    if not samples:
+        return ()
     survey = Survey(tuple(samples))
     rows: list[ValueRow] = []
     for value, pixels in survey.values.items():
@@ -154,25 +159,31 @@ class _Seen:
 
     Attributes
     ----------
+    num_masks : how many masks were read.
     bad : (file, reason) of those that cannot be used.
     """
 
-    def __init__(self, root: Path, max_megapixels: float) -> None:
-        self._root, self._max_megapixels = root, max_megapixels
+    def __init__(self, max_megapixels: float) -> None:
+        self._max_megapixels = max_megapixels
+        self.num_masks = 0
         self.bad: list[tuple[str, str]] = []
 
-    def masks(self, records: Sequence[Record], every_file: bool) -> list[MaskSample]:
+    def masks(self, records: Sequence[Record], root: Path, every_file: bool) -> list[MaskSample]:
         """What the masks of some records, or of all, hold. Raises the first's MaskError where none can be used."""
-        paths = [record.mask for record in _some_of(records, every_file) if record.mask]
-        read = self._read(paths, lambda path, name: sample_mask(path, name, max_megapixels=self._max_megapixels))
+        masked = [record for record in records if record.mask]
+        paths = [record.mask for record in _some_of(masked, every_file) if record.mask]
+        read = self._read(paths, root, lambda path, name: sample_mask(path, name, max_megapixels=self._max_megapixels))
         if paths and not read:
             raise MaskError(
                 f"No mask of {len(paths):,} looked at can be used: {first_few([why for _, why in self.bad])}.",
                 remedy="Save masks without loss, as PNG, TIFF or BMP.",
             )
+        self.num_masks += len(read)
         return read
 
-    def images(self, records: Sequence[Record], every_file: bool, data: DataConfig) -> list[tuple[int, int]]:
+    def images(
+        self, records: Sequence[Record], root: Path, every_file: bool, data: DataConfig
+    ) -> list[tuple[int, int]]:
         """(height, width) of some images, or of all, which then are decoded too. Raises ImageError as `masks` does."""
 
         def size(path: Path, name: str) -> tuple[int, int]:
@@ -181,17 +192,17 @@ class _Seen:
             return stored_size(path, name, max_megapixels=data.max_megapixels)
 
         before = len(self.bad)
-        read = self._read([record.image for record in _some_of(records, every_file)], size)
+        read = self._read([record.image for record in _some_of(records, every_file)], root, size)
         if not read:
             reasons = [why for _, why in self.bad[before:]]
             raise ImageError(f"No image of {len(reasons):,} looked at can be used: {first_few(reasons)}.")
         return read
 
-    def _read(self, paths: Sequence[Path], read_one: Callable[[Path, str], Read]) -> list[Read]:
+    def _read(self, paths: Sequence[Path], root: Path, read_one: Callable[[Path, str], Read]) -> list[Read]:
         """In the order of the paths, without those that cannot be used."""
 
         def attempt(path: Path) -> tuple[Read | None, str, str]:
-            name = path.relative_to(self._root).as_posix()
+            name = path.relative_to(root).as_posix()
             try:
                 return read_one(path, name), name, ""
             except (ImageError, MaskError) as error:

@@ -187,7 +187,7 @@ _ADAPTERS: Mapping[str, Callable[[Tree, Config], Dataset]] = {
 
 
 def _require_other_test_split(config: Config, name: str) -> None:
-    if config.data.test_split != "val":
+    if config.data.test_split == "test":
         raise ConfigError(f"{name} publishes no masks of its test split.", remedy='Set data.test_split="val".')
 
 

@@ -50,7 +50,7 @@ def coco_layouts(tree: Tree, masks: str = "") -> list[Reading]:
     """
     patterns = {masks} if masks else set()
     for name in tree.others if not masks else ():
-        if found := _ANNOTATIONS.fullmatch(name):
+        if name.isprintable() and (found := _ANNOTATIONS.fullmatch(name)):
             before, _, after = found.groups()[:3] if found[2] else found.groups()[3:]
             patterns.add(f"{before}{{split}}{after}")
     pictures = [name for name in tree.pictures if not is_panoptic(name)]

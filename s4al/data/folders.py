@@ -73,19 +73,24 @@ class Group:
             self.aliases[split].add(alias)
 
     def bases(self) -> list[str]:
-        """The folder part of a pattern for these pictures, with a slash at its end: one or two ways to say it.
+        """The folder part of a pattern for these pictures, with a slash at its end: one way to say it, or several.
 
-        Folders that differ are part of the id. A folder that all pictures have below the last role may be or not.
+        Folders that differ are part of the id. Those that all pictures have in front of a role, or behind the last, may
+        be or not.
         """
-        front = ""
+        spelled = wild = ""
         for run, role in zip(self.runs, self.roles, strict=False):
-            front += (_literal(next(iter(run))) if len(run) == 1 else "**/") + f"{role}/"
+            spelled += (_literal(next(iter(run))) if len(run) == 1 else "**/") + f"{role}/"
+            wild += ("" if run == {()} else "**/") + f"{role}/"
+        return [f"{front}{end}" for front in dict.fromkeys((spelled, wild)) for end in self._ends()]
+
+    def _ends(self) -> list[str]:
         behind = self.runs[-1]
         if behind == {()}:
-            return [front]
+            return [""]
         shared = shared_parts(behind)
         deeper = "" if behind == {shared} else "**/"
-        return [front + _literal(shared) + deeper] + ([f"{front}**/"] if shared else [])
+        return [_literal(shared) + deeper] + (["**/"] if shared else [])
 
 
 def shared_parts(paths: Collection[Sequence[str]]) -> tuple[str, ...]:

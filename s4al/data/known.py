@@ -56,7 +56,7 @@ def known_layout(tree: Tree, adapter: str = "auto") -> Reading | None:
 
 def _cityscapes(tree: Tree, asked: bool) -> Reading | None:
     """Masks by train ids where they were made, else by label ids: one meaning of their values for the whole run."""
-    base = _one_base(tree, r"leftImg8bit/train/[^/]+/[^/]+_leftImg8bit\.png", "Cityscapes")
+    base = _one_base(tree, _bases(tree, r"leftImg8bit/train/[^/]+/[^/]+_leftImg8bit\.png"), "Cityscapes")
     if base is None:
         return None
     masks = [name for name in tree.pictures if name.startswith(f"{base}gtFine/train/")]
@@ -70,8 +70,10 @@ def _cityscapes(tree: Tree, asked: bool) -> Reading | None:
 
 
 def _voc(tree: Tree, asked: bool) -> Reading | None:
-    base = _one_base(tree, r"SegmentationClass/[^/]+\.png", "Pascal VOC")
-    if base is None or not (asked or _is_published(tree, base, "JPEGImages/", _VOC_NAME)):
+    bases = _bases(tree, r"SegmentationClass/[^/]+\.png")
+    bases = [base for base in bases if asked or _is_published(tree, base, "JPEGImages/", _VOC_NAME)]
+    base = _one_base(tree, bases, "Pascal VOC")
+    if base is None:
         return None
     lists = PurePosixPath(f"{base}{VOC.lists}").parent.as_posix()
     if not any(name.startswith(f"{lists}/") for name in tree.others):
@@ -81,10 +83,10 @@ def _voc(tree: Tree, asked: bool) -> Reading | None:
 
 def _camvid(tree: Tree, asked: bool) -> Reading | None:
     for first, reading in (("trainannot/", CAMVID_SEGNET), ("masks/train/", CAMVID_LISTED)):
-        base = _one_base(tree, rf"{first}[^/]+\.png", "CamVid")
-        if base is None or not (asked or _is_published(tree, base, first, _CAMVID_NAME)):
-            continue
-        if not reading.lists or f"{base}train.txt" in tree.others:
+        bases = _bases(tree, rf"{first}[^/]+\.png")
+        bases = [base for base in bases if asked or _is_published(tree, base, first, _CAMVID_NAME)]
+        base = _one_base(tree, bases, "CamVid")
+        if base is not None and (not reading.lists or f"{base}train.txt" in tree.others):
             return _below(base, reading)
     return None
 
@@ -94,10 +96,13 @@ def _below(base: str, reading: Reading) -> Reading:
     return Reading(base + reading.images, base + reading.masks, adapter=reading.adapter, lists=lists, name=reading.name)
 
 
-def _one_base(tree: Tree, inside: str, name: str) -> str | None:
-    """The folder, "" or with a slash at its end, below which some picture is named like `inside`."""
+def _bases(tree: Tree, inside: str) -> list[str]:
+    """The folders, "" or with a slash at their ends, below which some picture is named like `inside`."""
     expression = re.compile(rf"((?:.*/)?){inside}")
-    bases = sorted({found[1] for picture in tree.pictures if (found := expression.fullmatch(picture))})
+    return sorted({found[1] for picture in tree.pictures if (found := expression.fullmatch(picture))})
+
+
+def _one_base(tree: Tree, bases: list[str], name: str) -> str | None:
     if len(bases) > 1:
         what = f"{tree.root} holds {len(bases)} data sets laid out like {name}: {bases[0] or './'} and {bases[1]}."
         raise DataError(what, remedy="Pass the folder of one of them as --data.")

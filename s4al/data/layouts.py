@@ -25,7 +25,7 @@ from s4al.data.patterns import compile_pattern
 from s4al.data.pool import first_few
 from s4al.data.readings import read_folders
 from s4al.data.splits import ALIASES, SPLITS, drawn_test
-from s4al.data.tree import Links, Tree, some, walk
+from s4al.data.tree import Links, Tree, checked_id, some, walk
 from s4al.errors import DataError
 
 _MOSTLY = 0.9  # of a list's lines name images, else it is no list of images
@@ -79,6 +79,8 @@ def find_layout(
     if not tree.pictures:
         what = f"{root} holds no images"
         raise DataError(f"{what} ({_counts(tree.skipped)}).", remedy=f"Looked for: {LOOKED_FOR}.")
+    for name in tree.pictures:  # patterns and messages are made of them
+        checked_id(name)
     reading = _choose(tree, adapter, images, masks)
     reading = replace(reading, lists=lists or reading.lists or _find_lists(tree, reading))
     listing = _list_coco(tree, reading) if reading.adapter == "coco" else list_records(tree, *_patterns(reading))
@@ -156,7 +158,7 @@ def _find_lists(tree: Tree, reading: Reading) -> str:
 
 def _named_as_lists(tree: Tree) -> list[str]:
     """Text files that are called as a split is."""
-    files = ((name, name.rpartition("/")[2].lower()) for name in tree.others)
+    files = ((name, name.rpartition("/")[2].lower()) for name in tree.others if name.isprintable())
     return [name for name, file in files if file.endswith(".txt") and file.removesuffix(".txt") in ALIASES]
 
 
@@ -191,7 +193,7 @@ def _describe(tree: Tree, reading: Reading, listing: Listing, settings: dict[str
     unused = _unused(tree, {*found.values(), *labels.values()}, reading.adapter)
     unlisted = len(found) - len(listing.records)
     used_lists = find_lists(tree, reading.lists).values() if reading.lists else ()
-    other_lists = [printable(name) for name in _named_as_lists(tree) if name not in used_lists]
+    other_lists = [name for name in _named_as_lists(tree) if name not in used_lists]
     lines = [
         *_layout_lines(tree, reading),
         "Splits: " + ", ".join(f"{s} {_number(n, 'image')} ({m:,} with a mask)" for s, (n, m) in counts.items()) + ".",
@@ -225,7 +227,7 @@ def _unused(tree: Tree, used: set[str], adapter: str) -> tuple[str, ...]:
     """Folders of pictures that are neither images nor masks, nor COCO's annotations."""
     rest = [name for name in tree.pictures if name not in used and not (adapter == "coco" and is_panoptic(name))]
     folders = Counter(PurePosixPath(name).parent.as_posix() for name in rest)
-    return tuple(f"{printable(folder)}/ ({count:,})" for folder, count in sorted(folders.items()))
+    return tuple(f"{folder}/ ({count:,})" for folder, count in sorted(folders.items()))
 
 
 def printable(name: str) -> str:

@@ -9,7 +9,10 @@ from pathlib import Path, PurePosixPath
 from s4al.data.folders import IMAGE_WORD, MASK_WORD, Group
 from s4al.data.pairing import SAME, Reading, pairing_rules
 from s4al.data.patterns import compile_pattern, match_names
+from s4al.data.tree import some
+from s4al.errors import DataError
 
+_MANY = 0.1  # of the pictures named like masks: no accident
 _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})  # a mask is never saved as one of these
 
 
@@ -22,12 +25,27 @@ def read_one_folder(group: Group, root: Path) -> list[Reading]:
         found = _readings(base, lossy, lossless, root)
         if found:
             return found
+    found = _one_folder_each(group)
+    if found:
+        return found
     for word, named_are_masks in ((MASK_WORD, True), (IMAGE_WORD, False)):
         named = [name for name in group.names if _has_word(name, word)]
         others = sorted(set(group.names) - set(named))
         found = _readings(base, *((others, named) if named_are_masks else (named, others)), root)
         if found:
             return found
+        if named_are_masks and len(named) >= _MANY * len(group.names):
+            what = f"{some(named, 'picture')} in {root} are named like masks, but not as other pictures."
+            raise DataError(what, remedy="Set data.images and data.masks; or data.images alone if all are images.")
+    return []
+
+
+def _one_folder_each(group: Group) -> list[Reading]:
+    """Folders that each hold one image and one mask, which are called so: 07/image.png 07/mask.png."""
+    stems = {PurePosixPath(name).stem for name in group.names}
+    images, masks = ([s for s in stems if word.fullmatch(s.lower())] for word in (IMAGE_WORD, MASK_WORD))
+    if len(stems) == 2 and len(images) == len(masks) == 1:
+        return [Reading(f"**/{images[0]}.*", f"**/{masks[0]}.*")]
     return []
 
 

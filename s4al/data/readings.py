@@ -9,7 +9,7 @@ from pathlib import Path
 
 from s4al.data.folders import Group, group_folders, shared_parts
 from s4al.data.one_folder import last_part, read_one_folder
-from s4al.data.pairing import Reading, pairing_rules, pairs_of
+from s4al.data.pairing import SAME, Reading, pairing_rules, pairs_of
 from s4al.data.patterns import Key, compile_pattern, match_names
 from s4al.data.tree import Tree
 from s4al.errors import DataError
@@ -92,10 +92,11 @@ def _sides(groups: Iterable[Group], kind: str) -> list[_Side]:
 
 
 def _pairs(root: Path, image_sides: list[_Side], mask_sides: list[_Side]) -> list[Reading]:
-    """Readings that pair nine in ten of what they could; where there are none, all that pair anything."""
+    """Readings that pair nine in ten of what they could, by the same names first; else all that pair anything."""
     found = [option for image, mask in product(image_sides, mask_sides) for option in _options(root, image, mask)]
     believed = [reading for share, reading in found if share >= _BELIEVED]
-    return believed or [reading for _, reading in found]
+    same = [reading for reading in believed if reading.rule == SAME]
+    return same or believed or [reading for _, reading in found]
 
 
 def _options(root: Path, image: _Side, mask: _Side) -> list[tuple[float, Reading]]:
@@ -148,7 +149,19 @@ def _without_mask_folder(root: Path, groups: list[Group], given: _Side | None) -
         or ([_merged(groups)] if len(groups) > 1 else groups)
     )
     readings = [reading for group in imagery for reading in read_one_folder(group, root)]
+    if not readings and len(groups) == 2 and not any(group.kind or group.aliases for group in groups):
+        first, second = _sides(groups, "")  # photos and their masks, in folders whose names do not say which is which
+        readings = _believed(root, first, second) + _believed(root, second, first)
     return readings or [Reading(f"{group.bases()[0]}*") for group in imagery]
+
+
+def _believed(root: Path, image: _Side, mask: _Side) -> list[Reading]:
+    """Readings of folders that say nothing: an affix on both sides is then not enough."""
+    return [
+        reading
+        for share, reading in _options(root, image, mask)
+        if share >= _BELIEVED and not (reading.rule.affix_of_images and reading.rule.affix_of_masks)
+    ]
 
 
 def _merged(groups: list[Group]) -> Group:

@@ -333,8 +333,40 @@ UNDERSTOOD: dict[str, tuple[str, str, str, tuple[int, int, int], str, str]] = {
         "drawn",
         "18 images (a02, a03, a04, ...) without a mask.",
     ),
+    "a folder for each image": (
+        "s1/image.png s1/mask.png s2/image.png s2/mask.png",
+        "**/image.*",
+        "**/mask.*",
+        (2, 0, 0),
+        "drawn",
+        "",
+    ),
+    "the same names before an affix": (
+        "images/a{0-5}.jpg masks/a{0-5}_m.png labels/a{0-5}.png",
+        "images/*",
+        "labels/*",
+        (5, 0, 0),
+        "drawn",
+        "Pictures that are not used: masks/ (5).",
+    ),
+    "unlabelled images of the same form": (
+        "labelled/images/a{0-5}.jpg labelled/masks/a{0-5}.png unlabelled/images/b{0-9}.jpg",
+        "**/images/*",
+        "**/masks/*",
+        (14, 0, 0),
+        "drawn",
+        "9 images (unlabelled/b00, unlabelled/b01, unlabelled/b02, ...) without a mask.",
+    ),
+    "two data sets of CamVid's form with other names": (
+        splits("{s}/images/train/a{{0-5}}.png {s}/masks/train/a{{0-5}}.png {s}/train.txt", "A", "B"),
+        "**/images/{split}/*",
+        "**/masks/{split}/*",
+        (10, 0, 0),
+        "drawn",
+        "Lists that are not used: A/train.txt; B/train.txt.",
+    ),
     "images alone": ("trip/a{0-5}.jpg", "trip/*", "", (5, 0, 0), "test", "without masks"),
-    "images alone in sub-folders": ("a/x{0-5}.jpg b/x{0-5}.jpg", "**/*", "", (10, 0, 0), "test", "folders named masks"),
+    "images alone in sub-folders": ("a/x{0-5}.jpg b/y{0-5}.jpg", "**/*", "", (10, 0, 0), "test", "folders named masks"),
     "labelme's VOC export": (
         "JPEGImages/a{0-5}.jpg SegmentationClass/a{0-5}.npy SegmentationClassPNG/a{0-5}.png class_names.txt "
         "SegmentationClassVisualization/a{0-5}.jpg",
@@ -382,6 +414,18 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     "two affixes in one folder": (
         "a{0-5}.jpg a{0-5}_mask.png a{0-5}_seg.png",
         ['data.images="*.jpg" data.masks="*_mask.png"', 'data.masks="*_seg.png"'],
+    ),
+    "two folders of names that say nothing": (
+        "original/a{0-5}.jpg truth/a{0-5}.png",
+        ['data.images="original/*" data.masks="truth/*"', 'data.images="truth/*" data.masks="original/*"'],
+    ),
+    "some images below a split": (
+        "images/train/a{0-5}.jpg images/b{0-5}.jpg masks/train/a{0-5}.png masks/b{0-5}.png",
+        ['data.images="images/*" data.masks="masks/*"', 'data.images="images/{split}/*" data.masks="masks/{split}/*"'],
+    ),
+    "masks by their names without images": (
+        "x/a{0-5}_1.jpg x/a{0-5}_2.jpg x/mask_a{0-5}.png",
+        ["5 pictures (x/mask_a00.png, ", "are named like masks, but not as other pictures", "Set data.images"],
     ),
     "two names of one split": (
         splits(BY_SPLIT, "train", "val", "valid"),
@@ -558,7 +602,7 @@ def test_an_adapter_that_is_given_decides(tmp_path: Path, adapter: str, tree: st
 @pytest.mark.parametrize("adapter", ["camvid", "cityscapes", "voc", "coco"])
 def test_an_adapter_that_does_not_fit(tmp_path: Path, adapter: str) -> None:
     make(tmp_path, "images/a{0-5}.jpg masks/a{0-5}.png")
-    with pytest.raises(DataError, match="does not have the expected layout. Looked for: <split>/images"):
+    with pytest.raises(DataError, match=r"does not have the expected layout. Looked for: <split>/images"):
         find_layout(tmp_path, adapter=adapter)
 
 
@@ -624,12 +668,13 @@ def test_unpaired_and_unused_are_named(tmp_path: Path) -> None:
 def test_names_that_cannot_be_printed(tmp_path: Path) -> None:
     make(tmp_path, "images/a{0-5}.jpg masks/a{0-5}.png")
     (tmp_path / "x\x1b[31m").mkdir()
-    (tmp_path / "x\x1b[31m/p.png").touch()
+    (tmp_path / "x\x1b[31m/train.txt").touch()
     (tmp_path / "q.\x1b[31m").touch()
     assert all(line.isprintable() for line in find_layout(tmp_path).lines)
-    (tmp_path / "images/b\x07.jpg").touch()
-    with pytest.raises(DataError, match="control characters"):
+    (tmp_path / "x\x1b[31m/p.png").touch()
+    with pytest.raises(DataError, match="control characters") as caught:
         find_layout(tmp_path)
+    assert str(caught.value).isprintable()
 
 
 def test_twenty_thousand_files_take_less_than_two_seconds(tmp_path: Path) -> None:

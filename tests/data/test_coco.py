@@ -310,7 +310,7 @@ def test_a_pool_of_rendered_masks(instances: Path, tmp_path: Path) -> None:
     settings = config(instances)
     dataset = open_dataset(settings, tmp_path / "rendered")
     (tmp_path / "out").mkdir()
-    pool = ingest(dataset, settings, tmp_path / "out", lambda *call: None)
+    pool = ingest(dataset, settings, tmp_path / "out", lambda *call: None, tmp_path / "faults.csv")
     assert pool.train.rows[0].image == "train2017/0001.jpg" and pool.train.rows[0].mask == "train/0001.png"
     assert oracle_mask(pool, dataset, 1).tolist() == expected_mask(0, 1, 2)
     verify_sources(pool, instances, masks_root=dataset.masks_root)
@@ -457,7 +457,7 @@ def test_sizes_must_agree_with_the_image(instances: Path, tmp_path: Path) -> Non
     (tmp_path / "out").mkdir()
     settings = config(instances)
     with pytest.raises(MaskError, match=r"it is 8 x 6, its image is 6 x 8"):
-        ingest(open_coco(instances), settings, tmp_path / "out", lambda *call: None)
+        ingest(open_coco(instances), settings, tmp_path / "out", lambda *call: None, tmp_path / "faults.csv")
 
 
 @pytest.mark.parametrize(

@@ -53,13 +53,14 @@ def open_dataset(config: Config, rendered: Path) -> Dataset:
         pair up, duplicate ids, lists that leave the folder.
     ConfigError : no root, no class names, a pattern that is none, or a test split that the data set does not publish.
     """
-    adapter = config.data.adapter
+    data = config.data
+    adapter = data.adapter
     if adapter == "auto":
-        adapter = "folder" if config.data.root else "scenes"
+        adapter = _found_adapter(config) if data.root else "scenes"
     if adapter == "scenes":
         dataset = _open_scenes(rendered, config)
     else:
-        tree = walk(_existing_root(config), config.data.links)
+        tree = walk(_existing_root(config), data.links)
         dataset = _open_coco(tree, config, rendered) if adapter == "coco" else _ADAPTERS[adapter](tree, config)
     records = _unique_ids(_choose_test_split(dataset.records, config))
     dataset = replace(dataset, records=records, links=config.data.links)
@@ -75,6 +76,12 @@ def open_images(root: Path, class_names: Iterable[str]) -> Dataset:
     if not records:
         raise DataError(f"{root} holds no images.")
     return Dataset(root, names, distinct_palette(len(names)), records, identity_code(len(names)))
+
+
+def _found_adapter(config: Config) -> str:
+    data = config.data
+    root = _existing_root(config)
+    return find_layout(root, images=data.images, masks=data.masks, lists=data.lists, links=data.links).adapter
 
 
 def _existing_root(config: Config) -> Path:

@@ -311,6 +311,15 @@ def test_segnet_layout(tmp_path: Path, save_png: Save) -> None:
     assert dataset.mask_code.values[[10, 11, 12, 255]].tolist() == [10, 255, -1, 255]
 
 
+def test_the_adapter_is_found_out(tmp_path: Path, save_png: Save) -> None:
+    for split in data.SPLITS:
+        save_png(tmp_path / split / f"0001TP_{split}.png", IMAGE)
+        save_png(tmp_path / f"{split}annot" / f"0001TP_{split}.png", MASK)
+    assert open_dataset(config("auto", tmp_path), tmp_path).class_names[0] == "sky"
+    given = config("auto", tmp_path, 'data.classes=["a"]', 'data.masks="{split}annot/*"')
+    assert open_dataset(given, tmp_path).class_names == ("a",)
+
+
 def test_real_camvid(camvid_root: Path, tmp_path: Path) -> None:
     dataset = open_dataset(config("camvid", camvid_root), tmp_path)
     assert [len(ids(dataset, split)) for split in data.SPLITS] == [367, 101, 233]

@@ -28,12 +28,20 @@ from s4al.data.palettes import Colour
 from s4al.errors import DataError
 
 # Where several lie in a folder and say equally much, the first of these is taken.
-CLASS_FILES = ("labelmap.txt", "class_dict.csv", "_classes.csv", "label_colors.txt", "classes.txt", "codes.txt")
+CLASS_FILES = (
+    "labelmap.txt",
+    "class_dict.csv",
+    "_classes.csv",
+    "label_colors.txt",
+    "classes.txt",
+    "codes.txt",
+    "class_names.txt",  # labelme
+)
 MAX_VALUE = 2**16 - 1
 
 _MAX_LINES = 4096
 _MAX_LINE = 1000  # characters
-_NO_CLASS = re.compile(r"(void|unlabell?ed|ignored?|unknown|dont?care)", re.IGNORECASE)
+_NO_CLASS = re.compile(r"_*(void|unlabell?ed|ignored?|unknown|dont?care)_*", re.IGNORECASE)
 _NUMBERED = re.compile(r"^(\d+)\s*:\s*")  # "7: road"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _COLUMNS = {

@@ -208,6 +208,11 @@ def _read_by_colour(survey: Survey, known: Known) -> Reading:
 
 
 def _refuse_without_colours(survey: Survey, known: Known) -> None:
+    odd = [sample for sample in survey.samples if sample.by_value is None]
+    if 2 * len(odd) < len(survey.samples):
+        kinds = f"{plural(len(survey.samples) - len(odd), 'mask')} hold values"
+        what = f"mask {odd[0].name} is a {odd[0].mode} picture with colours ({len(odd):,} such), and {kinds}."
+        raise DataError(what, remedy="Make all masks of one kind.")
     survey.refuse_smoothed()
     found = list(survey.colours.items())
     shares = [f"{colour_text(colour)} ({survey.share(pixels)})" for colour, pixels in found[:_SHOWN]]

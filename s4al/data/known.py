@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
+from s4al.data.class_files import CLASS_FILES
 from s4al.data.pairing import Reading
 from s4al.data.tree import Tree
 from s4al.errors import DataError
@@ -28,15 +29,6 @@ CITYSCAPES_LABEL_IDS = "gtFine/{split}/**/*_gtFine_labelIds.png"
 
 CITYSCAPES = Reading(CITYSCAPES_IMAGES, CITYSCAPES_LABEL_IDS, adapter="cityscapes")
 
-CLASS_FILES = (
-    "labelmap.txt",
-    "class_names.txt",
-    "class_dict.csv",
-    "label_colors.txt",
-    "codes.txt",
-    "classes.txt",
-    "_classes.csv",
-)
 _CAMVID_NAME = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_.*")
 _VOC_NAME = re.compile(r"(\d{4}_)?\d{6}")
 _MOSTLY = 0.9

@@ -15,7 +15,7 @@ from typing import Literal
 from s4al.errors import DataError
 
 Links = Literal["anywhere", "inside"]
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")  # of names in any case
 
 _NOT_DATA = frozenset({"thumbs.db", "desktop.ini"})  # and every name that starts with a dot
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # surrogates stand for bytes that are no UTF-8

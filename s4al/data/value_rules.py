@@ -260,6 +260,11 @@ def _miscounted(survey: Survey, found: list[int], known: Known) -> DataError:
     survey.refuse_smoothed(frozenset(range(len(names) + 1)))
     what = f"The masks hold {plural(len(found), 'value')} ({listing(found)}), and {known.source} names "
     what += f"{plural(len(names), 'class')} ({listing(names)})"
+    beyond = [value for value in found if value >= len(names)]
+    if beyond:
+        rarest = min(beyond, key=lambda value: survey.values[value])
+        file, pixels = survey.first_with(rarest)
+        what += f"; mask {file} has {rarest} at {plural(pixels, 'pixel')}"
     readings = []
     if len(found) == len(names):
         in_order = values_setting(dict(zip(found, names, strict=True)))

@@ -4,10 +4,11 @@
 
 Every row is tested on the test split after its last step. But for `S4AL`, which has the protocol of its own preset, all
 take as many steps as the preset's last joint training, with as many images in each, of which the rows with
-self-training spend a part on pseudo-labelled ones. Rows with "equal draws" see as many labelled images as those do, in
-fewer steps, which is the comparison of the paper. These share cycle 0 to the byte: the run is copied and its regions
-are selected anew. Runs continue where they were cut off, so the command can be given again; it works on one run at a
-time, with all cores. What is done so far is recorded after every run.
+self-training spend a part on pseudo-labelled ones: the comparison at equal steps. Cycle 0 of those rows sees as many
+labelled images as they do, in half the steps: the comparison at equal labelled draws, as in the paper. All of them
+share cycle 0 to the byte: the run is copied and its regions are selected anew. Runs continue where they were cut off,
+so the command can be given again; it works on one run at a time, with all cores. What is done so far is recorded after
+every run.
 """
 
 from __future__ import annotations
@@ -30,33 +31,40 @@ class Row(NamedTuple):
     Attributes
     ----------
     folder : of its runs.
-    cycle : which is reported; cycle 0, where it is alone, is trained as long as the last joint one.
+    cycle : which is reported.
     settings : of `s4al train`, beside preset, data and seed.
     select : of `s4al select`, for a copy of the run `active`.
-    equal_draws : as many labelled images in all as a joint training draws, where it is cycle 0 alone.
+    alone : cycle 0 and no more, trained as long as the last joint training.
     """
 
     folder: str
     cycle: int
     settings: tuple[str, ...] = ()
     select: tuple[str, ...] = ()
-    equal_draws: bool = False
+    alone: bool = False
 
 
 ROWS = {
-    "supervised 10 %": Row("tenth", 0),
-    "supervised 10 %, equal draws": Row("tenth-draws", 0, equal_draws=True),
+    "supervised 10 %": Row("tenth", 0, alone=True),
+    "supervised 10 %, equal draws": Row("active", 0),
     "random + self-training": Row("random", 1, select=("--strategy", "random")),
     "S4AL+": Row("active", 1),
-    "full supervision": Row("full", 0, ("data.labelled_fraction=1.0",)),
-    "supervised 10 %, without ReCo": Row("plain", 0, ("reco.weight=0",)),
+    "full supervision": Row("full", 0, ("data.labelled_fraction=1.0",), alone=True),
+    "supervised 10 %, without ReCo": Row("plain", 0, ("reco.weight=0",), alone=True),
     "S4AL+ without queries": Row("unasked", 1, select=("--regions-per-image", "0")),
     "class quotas": Row("class-quota", 1, select=("--strategy", "class-quota")),
     "class confidence": Row("class-confidence", 1, select=("--strategy", "class-confidence")),
     "k-centre": Row("k-centre", 1, select=("--strategy", "k-centre")),
     "S4AL": Row("s4al", 2, ("--preset", "camvid-s4al", "model.weights=none")),
 }
-_DEFAULT = ("supervised 10 %", "random + self-training", "S4AL+", "full supervision")
+_DEFAULT = (
+    "supervised 10 %",
+    "supervised 10 %, equal draws",
+    "S4AL+ without queries",
+    "random + self-training",
+    "S4AL+",
+    "full supervision",
+)
 _FULL = "full supervision"
 
 
@@ -66,9 +74,7 @@ class Experiment:
     def __init__(self, preset: str, data: Path | None, root: Path, overrides: list[str]) -> None:
         self._common = ["--preset", preset, *(["--data", str(data)] if data else []), *overrides]
         self._root = root
-        trainer = resolve(preset, None, overrides).trainer
-        self._epochs, self._iterations = trainer.last_epochs, trainer.joint_iterations_per_epoch
-        self._drawn = self._iterations * trainer.batch_labelled // trainer.batch_labelled_only
+        self._trainer = resolve(preset, None, overrides).trainer
 
     def run(self, name: str, seed: int) -> dict[str, Any]:
         """The reported cycle of a row and seed, as `s4al train --json` has it, trained as far as it is not yet."""
@@ -76,13 +82,16 @@ class Experiment:
         root = self._root / f"{row.folder}-{seed}"
         if row.select and not root.exists():
             self._copy_with_other_regions(self._root / f"active-{seed}", root, row.select, seed)
-        cycles = self._train(root, seed, row.settings if row.cycle else (*self._alone(row), *row.settings))
+        cycles = self._train(root, seed, (*self._alone, *row.settings) if row.alone else row.settings)
         (last,) = (root / "cycles" / f"{row.cycle:03d}" / "train").glob("step-*")
-        return {**cycles[row.cycle], "iterations": int(last.name.removeprefix("step-"))}
+        steps = int(last.name.removeprefix("step-"))
+        each = self._trainer.batch_labelled if row.cycle else self._trainer.batch_labelled_only
+        return {**cycles[row.cycle], "iterations": steps, "labelled_draws": steps * each}
 
-    def _alone(self, row: Row) -> tuple[str, ...]:
-        iterations = self._drawn if row.equal_draws else self._iterations
-        return "--cycles", "1", f"trainer.epochs={self._epochs}", f"trainer.iterations_per_epoch={iterations}"
+    @property
+    def _alone(self) -> tuple[str, ...]:
+        epochs, iterations = self._trainer.last_epochs, self._trainer.joint_iterations_per_epoch
+        return "--cycles", "1", f"trainer.epochs={epochs}", f"trainer.iterations_per_epoch={iterations}"
 
     def _train(self, root: Path, seed: int, settings: tuple[str, ...]) -> list[dict[str, Any]]:
         cycles = s4al(["train", str(root), *self._common, f"run.seed={seed}", *settings])["cycles"]
@@ -125,6 +134,7 @@ def _row(name: str, seeds: dict[int, dict[str, Any]], full: dict[int, dict[str, 
         "labelled_pixels": cycles[0]["labelled_pixels"],
         "labelled_fraction": cycles[0]["labelled_fraction"],
         "iterations": cycles[0]["iterations"],
+        "labelled_draws": cycles[0]["labelled_draws"],
         "miou_mean": statistics.mean(mious),
         "miou_stdev": statistics.stdev(mious) if len(mious) > 1 else None,
         "miou": mious,

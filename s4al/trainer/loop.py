@@ -256,7 +256,7 @@ def _finish(run: Run, cycle: int, work: Path, device: torch.device, watch: Watch
         shutil.copytree(final, folder / final.name)
         shutil.copyfile(work / "metrics.jsonl", folder / "metrics.jsonl")
         network = load_network(folder, run.config)
-        matrix = evaluate(network, run, run.config.data.test_split, device=device, watch=watch, cycle=cycle)
+        matrix = evaluate(network, run, "test", device=device, watch=watch, cycle=cycle)
         iou = matrix.per_class_iou()
         report = {
             "split": run.config.data.test_split,

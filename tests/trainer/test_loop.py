@@ -210,3 +210,13 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, fabric):
     model.write_bytes(data)
     with pytest.raises(RunStateError, match=r"model\.safetensors does not match"):
         train_cycle(run, 0, pool, fabric=fabric, watch=Watch())
+
+
+def test_the_val_split_is_tested_where_it_stands_for_the_test_split(tmp_path, fabric):
+    run, pool, _ = labelled_run(tmp_path / "run", "data.test_split=val")
+    train_cycle(run, 0, pool, fabric=fabric, watch=Watch())
+    report = json.loads((run.stage(0, "train") / "evaluation.json").read_bytes())
+    assert report["split"] == "val"
+    pixels = run.config.data.height * run.config.data.width
+    assert 0 < sum(map(sum, report["confusion"])) <= run.config.scenes.val * pixels
+    assert 0 <= report["miou"] <= 1

@@ -21,20 +21,20 @@ import numpy as np
 
 from s4al.config import Config
 from s4al.data import palettes
-from s4al.data.class_files import find_class_table
-from s4al.data.coco import render
 from s4al.data.dataset import SPLITS, Dataset, Record
-from s4al.data.folders import LOOKED_FOR
-from s4al.data.known import CAMVID_LISTED, CITYSCAPES, VOC, known_layout
-from s4al.data.layouts import find_layout
-from s4al.data.listing import list_records
-from s4al.data.mask_values import build_code, class_palette, classes_of
+from s4al.data.layouts.coco import render
+from s4al.data.layouts.find import find_layout
+from s4al.data.layouts.folders import LOOKED_FOR
+from s4al.data.layouts.known import CAMVID_LISTED, CITYSCAPES, VOC, known_layout
+from s4al.data.layouts.listing import list_records
+from s4al.data.layouts.pairing import Reading
+from s4al.data.layouts.splits import drawn_test
+from s4al.data.layouts.tree import Tree, some, walk
 from s4al.data.masks import IGNORE, identity_code
-from s4al.data.pairing import Reading
+from s4al.data.masks.class_files import find_class_table
+from s4al.data.masks.settings import build_code, class_palette, classes_of
 from s4al.data.palettes import distinct_palette
 from s4al.data.scenes import scenes
-from s4al.data.splits import drawn_test
-from s4al.data.tree import Tree, some, walk
 from s4al.errors import ConfigError, DataError
 
 _SCENES = Reading("{split}/images/*", "{split}/masks/*", adapter="scenes")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s4al.data.masks import MaskCode
-from s4al.data.splits import SPLITS as SPLITS
-from s4al.data.tree import Links
+
+SPLITS = ("train", "val", "test")
+Links = Literal["anywhere", "inside"]  # where links in a data folder may lead
 
 
 @dataclass(frozen=True)

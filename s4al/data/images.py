@@ -25,9 +25,9 @@ from s4al.data.decode import ValueRange as ValueRange
 from s4al.data.decode import decode_rgb
 from s4al.data.decode import one_line as one_line
 from s4al.data.headers import Header, Refused, check_pixel_data, read_header
-from s4al.data.tree import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from s4al.errors import DataError, ImageError
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")  # of names in any case
 RESIZE_RECIPE = "pillow bilinear, antialiased"
 
 _TURNED = range(2, 9)  # 1 is upright; 0 and values beyond 8 mean nothing

@@ -17,17 +17,17 @@ from typing import Any, TypeVar
 
 from s4al.config import Config, DataConfig
 from s4al.data.adapters import open_dataset
-from s4al.data.class_files import find_class_table
 from s4al.data.dataset import Dataset, Record
-from s4al.data.encoding import Encoding, MaskSample, ValueRow, infer_encoding, sample_mask
 from s4al.data.images import load_image, stored_size
-from s4al.data.layouts import Layout, find_layout
-from s4al.data.listing import list_records
-from s4al.data.mask_survey import Survey
-from s4al.data.mask_values import IGNORE_NAME
+from s4al.data.layouts.find import Layout, find_layout
+from s4al.data.layouts.listing import list_records
+from s4al.data.layouts.tree import walk
 from s4al.data.masks import IGNORE
+from s4al.data.masks.class_files import find_class_table
+from s4al.data.masks.encoding import Encoding, MaskSample, ValueRow, infer_encoding, sample_mask
+from s4al.data.masks.settings import IGNORE_NAME
+from s4al.data.masks.survey import Survey
 from s4al.data.pool import first_few
-from s4al.data.tree import walk
 from s4al.errors import ConfigError, DataError, ImageError, MaskError
 
 _SAMPLE = 64  # images, and masks, that are read where not all are

@@ -18,8 +18,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from s4al.data.splits import ALIASES, ANY_ALIAS
-from s4al.data.tree import IMAGE_SUFFIXES, Links, checked_id, walk
+from s4al.data.dataset import Links
+from s4al.data.images import IMAGE_SUFFIXES
+from s4al.data.layouts.splits import ALIASES, ANY_ALIAS
+from s4al.data.layouts.tree import checked_id, walk
 from s4al.errors import ConfigError, DataError
 
 Key = tuple[str, str]  # (split, or "" where the pattern has none; id)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from s4al.data.splits import ALIASES, ANY_ALIAS
+from s4al.data.layouts.splits import ALIASES, ANY_ALIAS
 from s4al.errors import DataError
 
 # In lower case. SegmentationClassAug, SegmentationObject and the like are not read unless data.masks says so.

@@ -10,12 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
+from s4al.data.dataset import Links
+from s4al.data.images import IMAGE_SUFFIXES
 from s4al.errors import DataError
-
-Links = Literal["anywhere", "inside"]
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")  # of names in any case
 
 _NOT_DATA = frozenset({"thumbs.db", "desktop.ini"})  # and every name that starts with a dot
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # surrogates stand for bytes that are no UTF-8

@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s4al.data.dataset import Record
-from s4al.data.folders import group_folders
+from s4al.data.dataset import SPLITS, Record
 from s4al.data.headers import Refused
 from s4al.data.images import load_image
-from s4al.data.listing import entry_key
+from s4al.data.layouts.folders import group_folders
+from s4al.data.layouts.listing import entry_key
+from s4al.data.layouts.pairing import Reading
+from s4al.data.layouts.patterns import Key, compile_pattern, match_names
+from s4al.data.layouts.shapes import paint
+from s4al.data.layouts.splits import ANY_ALIAS
+from s4al.data.layouts.tree import Tree, checked_id, some
 from s4al.data.masks import IGNORE, VOID, write_mask
-from s4al.data.pairing import Reading
 from s4al.data.palettes import distinct_palette
-from s4al.data.patterns import Key, compile_pattern, match_names
-from s4al.data.runs import paint
-from s4al.data.splits import ANY_ALIAS, SPLITS
-from s4al.data.tree import Tree, checked_id, some
 from s4al.errors import DataError, ImageError, MaskError
 from s4al.files import commit_folder, storage_errors
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 
-SPLITS = ("train", "val", "test")
-
 # "default" is what CVAT calls the one split of an export.
 ALIASES = {
     "train": "train",

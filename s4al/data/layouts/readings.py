@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from s4al.data.folders import Group, group_folders, shared_parts
-from s4al.data.one_folder import last_part, read_one_folder
-from s4al.data.pairing import SAME, Reading, pairing_rules, pairs_of
-from s4al.data.patterns import Key, compile_pattern, match_names
-from s4al.data.tree import Tree
+from s4al.data.layouts.folders import Group, group_folders, shared_parts
+from s4al.data.layouts.one_folder import last_part, read_one_folder
+from s4al.data.layouts.pairing import SAME, Reading, pairing_rules, pairs_of
+from s4al.data.layouts.patterns import Key, compile_pattern, match_names
+from s4al.data.layouts.tree import Tree
 from s4al.errors import DataError
 
 _BELIEVED = 0.9

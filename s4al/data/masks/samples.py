@@ -1,7 +1,7 @@
 """What a mask file holds, before anybody says what it means: its raw samples, and how many pixels have each.
 
 The one place that knows which formats masks may have: those that give back exactly what was written. What the samples
-mean is the business of `data.masks` and `data.encoding`.
+mean is the business of `data.masks.reader` and `data.masks.encoding`.
 """
 
 from __future__ import annotations

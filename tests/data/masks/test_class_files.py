@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from s4al.data.class_files import ClassEntry, find_class_table, read_class_table
+from s4al.data.masks.class_files import ClassEntry, find_class_table, read_class_table
 from s4al.errors import DataError
 
 ROAD, SKY = (128, 64, 128), (70, 130, 180)

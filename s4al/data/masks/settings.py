@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s4al.data.class_files import MAX_VALUE, ClassTable
-from s4al.data.mask_samples import colour_text
-from s4al.data.masks import IGNORE, VOID, MaskCode, identity_code
+from s4al.data.masks.class_files import MAX_VALUE, ClassTable
+from s4al.data.masks.reader import IGNORE, VOID, MaskCode, identity_code
+from s4al.data.masks.samples import colour_text
 from s4al.data.palettes import CAMVID, CITYSCAPES, Colour, distinct_palette
 from s4al.errors import ConfigError
 

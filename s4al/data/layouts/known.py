@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from s4al.data.class_files import CLASS_FILES
-from s4al.data.pairing import Reading
-from s4al.data.tree import Tree
+from s4al.data.layouts.pairing import Reading
+from s4al.data.layouts.tree import Tree
+from s4al.data.masks.class_files import CLASS_FILES
 from s4al.errors import DataError
 
 CAMVID_LISTED = Reading("images/{split}/*", "masks/{split}/*", adapter="camvid", lists="{split}.txt", name="CamVid")

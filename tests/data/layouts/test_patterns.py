@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from s4al.data import tree as data_tree
-from s4al.data.pairing import SAME, Rule, pairing_rules
-from s4al.data.patterns import compile_pattern, list_by_pattern
-from s4al.data.tree import walk
+from s4al.data.layouts import tree as data_tree
+from s4al.data.layouts.pairing import SAME, Rule, pairing_rules
+from s4al.data.layouts.patterns import compile_pattern, list_by_pattern
+from s4al.data.layouts.tree import walk
 from s4al.errors import ConfigError, DataError
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from s4al.data.headers import Refused, read_header
 from s4al.data.images import DECODE_ERRORS, Loaded, one_line, read_bytes
-from s4al.data.mask_samples import Samples, check_mask_header, colour_text, pack, read_samples, unpack
+from s4al.data.masks.samples import Samples, check_mask_header, colour_text, pack, read_samples, unpack
 from s4al.data.palettes import Colour
 from s4al.errors import MaskError, RunStateError
 

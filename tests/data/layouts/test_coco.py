@@ -16,9 +16,9 @@ from s4al.config import Config, resolve
 from s4al.data import Dataset, open_dataset, verify_sources
 from s4al.data.headers import Refused
 from s4al.data.ingest import ingest, oracle_mask
-from s4al.data.layouts import find_layout
+from s4al.data.layouts.find import find_layout
+from s4al.data.layouts.shapes import decode_counts, decode_shape, fill_polygon, fill_runs, paint
 from s4al.data.masks import read_mask
-from s4al.data.runs import decode_counts, decode_shape, fill_polygon, fill_runs, paint
 from s4al.errors import ConfigError, DataError, MaskError
 
 HEIGHT, WIDTH = 6, 8
@@ -155,7 +155,7 @@ def test_polygons_against_the_slow_way(seed: int) -> None:
 
 def test_polygons_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     points = (np.random.default_rng(3).random(400) * 20).tolist()
-    monkeypatch.setattr("s4al.data.runs._MAX_CROSSINGS", 40)
+    monkeypatch.setattr("s4al.data.layouts.shapes._MAX_CROSSINGS", 40)
     assert np.array_equal(fill_polygon(points, 17, 23), inside(points, 17, 23))
 
 

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from s4al.config.toml import resolve
-from s4al.data.class_files import find_class_table
-from s4al.data.encoding import Encoding, build_code, infer_encoding, sample_mask
-from s4al.data.mask_values import class_palette
 from s4al.data.masks import IGNORE, read_mask
+from s4al.data.masks.class_files import find_class_table
+from s4al.data.masks.encoding import Encoding, build_code, infer_encoding, sample_mask
+from s4al.data.masks.settings import class_palette
 from s4al.data.palettes import CAMVID, CITYSCAPES, distinct_palette
 from s4al.errors import ConfigError, DataError, S4alError
 

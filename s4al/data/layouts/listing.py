@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from s4al.data.dataset import Record
-from s4al.data.patterns import Key, Pattern, compile_pattern, match_names
-from s4al.data.splits import SPLITS
-from s4al.data.tree import Tree, checked_id, is_picture, some
+from s4al.data.dataset import SPLITS, Record
+from s4al.data.layouts.patterns import Key, Pattern, compile_pattern, match_names
+from s4al.data.layouts.tree import Tree, checked_id, is_picture, some
 from s4al.errors import ConfigError, DataError
 
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
-from s4al.data.folders import IMAGE_WORD, MASK_WORD, Group
-from s4al.data.pairing import SAME, Reading, pairing_rules
-from s4al.data.patterns import compile_pattern, match_names
-from s4al.data.tree import some
+from s4al.data.layouts.folders import IMAGE_WORD, MASK_WORD, Group
+from s4al.data.layouts.pairing import SAME, Reading, pairing_rules
+from s4al.data.layouts.patterns import compile_pattern, match_names
+from s4al.data.layouts.tree import some
 from s4al.errors import DataError
 
 _MANY = 0.1  # of the pictures named like masks: no accident

@@ -2,7 +2,7 @@
 
 What can be known becomes the settings `data.classes` and `data.mask_values`, with a printed line for each inference;
 what cannot be known is refused with the two readings and the setting that decides. What the user has set is taken as it
-is. The rules for masks that are read by value are in `data.value_rules`.
+is. The rules for masks that are read by value are in `data.masks.value_rules`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s4al.data.class_files import ClassEntry, ClassTable
-from s4al.data.mask_samples import MaskSample as MaskSample
-from s4al.data.mask_samples import colour_text
-from s4al.data.mask_samples import sample_mask as sample_mask
-from s4al.data.mask_survey import Survey, plural
-from s4al.data.mask_values import (
+from s4al.data.masks.class_files import ClassEntry, ClassTable
+from s4al.data.masks.reader import IGNORE, nearest_colour
+from s4al.data.masks.samples import MaskSample as MaskSample
+from s4al.data.masks.samples import colour_text
+from s4al.data.masks.samples import sample_mask as sample_mask
+from s4al.data.masks.settings import (
     IGNORE_NAME,
     build_code,
     check_classes,
@@ -29,9 +29,9 @@ from s4al.data.mask_values import (
     value_text,
     values_setting,
 )
-from s4al.data.masks import IGNORE, nearest_colour
+from s4al.data.masks.survey import Survey, plural
+from s4al.data.masks.value_rules import Known, Reading, listing, meaning, read_by_value
 from s4al.data.palettes import Colour
-from s4al.data.value_rules import Known, Reading, listing, meaning, read_by_value
 from s4al.errors import ConfigError, DataError
 
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)

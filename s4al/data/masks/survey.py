@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from s4al.data.mask_samples import MaskSample
+from s4al.data.masks.samples import MaskSample
 from s4al.data.palettes import Colour
 from s4al.errors import DataError
 

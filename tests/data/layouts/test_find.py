@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from s4al.data.layouts import Layout, find_layout
-from s4al.data.splits import drawn_test
+from s4al.data.layouts.find import Layout, find_layout
+from s4al.data.layouts.splits import drawn_test
 from s4al.errors import DataError
 
 CAMVID = "0001TP_0{0-10}"

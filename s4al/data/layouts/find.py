@@ -15,17 +15,17 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from s4al.data.coco import annotation_files, coco_layouts, is_panoptic
-from s4al.data.dataset import Record
-from s4al.data.folders import LOOKED_FOR, shared_parts
-from s4al.data.known import known_layout
-from s4al.data.listing import Listing, entry_key, find_lists, list_records, match_pairs, read_list
-from s4al.data.pairing import Reading
-from s4al.data.patterns import compile_pattern
+from s4al.data.dataset import SPLITS, Links, Record
+from s4al.data.layouts.coco import annotation_files, coco_layouts, is_panoptic
+from s4al.data.layouts.folders import LOOKED_FOR, shared_parts
+from s4al.data.layouts.known import known_layout
+from s4al.data.layouts.listing import Listing, entry_key, find_lists, list_records, match_pairs, read_list
+from s4al.data.layouts.pairing import Reading
+from s4al.data.layouts.patterns import compile_pattern
+from s4al.data.layouts.readings import read_folders
+from s4al.data.layouts.splits import ALIASES, drawn_test
+from s4al.data.layouts.tree import Tree, checked_id, some, walk
 from s4al.data.pool import first_few
-from s4al.data.readings import read_folders
-from s4al.data.splits import ALIASES, SPLITS, drawn_test
-from s4al.data.tree import Links, Tree, checked_id, some, walk
 from s4al.errors import DataError
 
 _MOSTLY = 0.9  # of a list's lines name images, else it is no list of images

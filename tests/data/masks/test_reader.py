@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from s4al.data import mask_samples
 from s4al.data.headers import Header
-from s4al.data.mask_samples import MAX_VALUES_KEPT, sample_mask
 from s4al.data.masks import IGNORE, MaskCode, identity_code, read_mask
+from s4al.data.masks import samples as mask_samples
+from s4al.data.masks.samples import MAX_VALUES_KEPT, sample_mask
 from s4al.errors import MaskError
 from tests.bad_images import encode, png_chunk, raw_png
 

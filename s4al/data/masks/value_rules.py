@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from s4al.data.class_files import ClassEntry
-from s4al.data.mask_survey import Survey, plural
-from s4al.data.mask_values import IGNORE_NAME, classes_setting, values_setting
-from s4al.data.masks import IGNORE, VOID
+from s4al.data.masks.class_files import ClassEntry
+from s4al.data.masks.reader import IGNORE, VOID
+from s4al.data.masks.settings import IGNORE_NAME, classes_setting, values_setting
+from s4al.data.masks.survey import Survey, plural
 from s4al.data.palettes import CAMVID, CITYSCAPES, Colour
 from s4al.errors import ConfigError, DataError
 

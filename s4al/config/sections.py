@@ -90,7 +90,7 @@ class DataConfig(Section):
     # auto: the embedded scenes without a root, else whatever layout the folder has
     adapter: Literal["auto", "scenes", "folder", "camvid", "cityscapes", "voc", "coco"] = "auto"
     root: str = ""
-    # Of the folder adapter, patterns below root, see data/layouts/patterns.py: "{split}/images/**", "labels/**/*_mask.png"
+    # Of the folder adapter, patterns below root (data/layouts/patterns.py): "{split}/images/**", "labels/**/*_mask.png"
     images: str = ""
     masks: str = ""
     height: int = Field(default=360, ge=16)  # network input, pixels

@@ -90,6 +90,7 @@ def test_bare_words_and_toml_values_are_both_accepted():
         ('data.classes="a","b c"', ("a", "b c")),
         ('data.classes="a, b"', ("a", "b")),
         ('data.classes=["a"]', ("a",)),
+        ("data.classes=[background,car,road]", ("background", "car", "road")),
         ("pseudo.scales=1,2,0.5", (1.0, 2.0, 0.5)),
         ("pseudo.scales=2", (2.0,)),
         ("data.value_range=0,4095", (0.0, 4095.0)),

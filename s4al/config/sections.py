@@ -67,6 +67,8 @@ class Section(BaseModel):
 
 
 def _split(text: str) -> list[str]:
+    if text.startswith("[") and text.endswith("]"):  # a list whose quotes a shell took
+        text = text[1:-1]
     return [item.strip().strip("\"'") for item in text.split(",") if item.strip()]
 
 

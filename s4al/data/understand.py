@@ -46,7 +46,7 @@ class Understanding:
     lines : what was understood, a sentence each.
     dataset : as those settings describe it; test images drawn where there were none.
     values : what the masks that were looked at hold, and what it means.
-    sizes : (height, width) of the images that were looked at, as they are stored.
+    sizes : (height, width) of the images that were looked at, as they are shown on their masks.
     read_images, read_masks : how many files were looked at.
     bad : (file, reason) of those that cannot be used.
     """
@@ -184,12 +184,17 @@ class _Seen:
     def images(
         self, records: Sequence[Record], root: Path, every_file: bool, data: DataConfig
     ) -> list[tuple[int, int]]:
-        """(height, width) of some images, or of all, which then are decoded too. Raises ImageError as `masks` does."""
+        """(height, width) of some images, or of all, read beside their masks. Raises ImageError as `masks` does."""
+        masks = {record.image: record.mask for record in records}
 
         def size(path: Path, name: str) -> tuple[int, int]:
-            if every_file:
-                load_image(path, name, max_megapixels=data.max_megapixels, value_range=data.value_range)
-            return stored_size(path, name, max_megapixels=data.max_megapixels)
+            mask = masks[path]
+            mask_size = self._mask_size(mask) if mask else None
+            limits = {"max_megapixels": data.max_megapixels, "value_range": data.value_range}
+            height, width = load_image(path, name, mask_size=mask_size, **limits).pixels.shape[:2]
+            if mask_size is not None and mask_size != (height, width):
+                raise ImageError(f"{name}: it is {width} x {height}, its mask is {mask_size[1]} x {mask_size[0]}")
+            return height, width
 
         before = len(self.bad)
         read = self._read([record.image for record in _some_of(records, every_file)], root, size)
@@ -197,6 +202,13 @@ class _Seen:
             reasons = [why for _, why in self.bad[before:]]
             raise ImageError(f"No image of {len(reasons):,} looked at can be used: {first_few(reasons)}.")
         return read
+
+    def _mask_size(self, mask: Path) -> tuple[int, int] | None:
+        """None where the mask cannot be read, which its own reading says."""
+        try:
+            return stored_size(mask, mask.name, max_megapixels=self._max_megapixels)
+        except ImageError:
+            return None
 
     def _read(self, paths: Sequence[Path], root: Path, read_one: Callable[[Path, str], Read]) -> list[Read]:
         """In the order of the paths, without those that cannot be used."""

@@ -122,9 +122,11 @@ def test_check_reads_every_file_on_request(tmp_path: Path, capsys: pytest.Captur
     coloured(data)
     broken = data / "train" / "images" / "03.bmp"
     broken.write_bytes(broken.read_bytes()[:400])
+    save(data / "valid" / "images" / "02.bmp", picture(7, 40, 64)[0])  # its mask is 64 x 48
     assert run(["check", str(data), "--all", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [bad["file"] for bad in found["bad"]] == ["train/images/03.bmp"] and found["read_all"]
+    assert [bad["file"] for bad in found["bad"]] == ["train/images/03.bmp", "valid/images/02.bmp"] and found["read_all"]
+    assert "it is 64 x 40, its mask is 64 x 48" in found["bad"][1]["reason"]
     assert run(["check", str(data), "--all"]) == 0
     assert "train/images/03.bmp" in capsys.readouterr().out
 

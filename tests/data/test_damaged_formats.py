@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import random
 import struct
-import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -158,13 +157,12 @@ def test_refused(name: str, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(data)
     tracemalloc.start()
-    started = time.monotonic()
     with pytest.raises(ImageError) as caught:
         load_image(path, "a", max_megapixels=40)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert reason in caught.value.what
-    assert peak < 2**24 and time.monotonic() - started < 5
+    assert peak < 2**24
 
 
 def test_filter_of_16_bit_png_that_does_not_exist(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from s4al.data.layouts.tree import Tree, checked_id, some, walk
 from s4al.data.pool import first_few
 from s4al.errors import DataError
 
+_TEST_KEPT_BACK = ("cityscapes", "voc")  # whose authors keep the masks of the test split
 _MOSTLY = 0.9  # of a list's lines name images, else it is no list of images
 
 
@@ -86,7 +87,7 @@ def find_layout(
     listing = _list_coco(tree, reading) if reading.adapter == "coco" else list_records(tree, *_patterns(reading))
     if not listing.records:
         raise DataError(f"No image in {root} fits data.images={reading.images!r}.", remedy="Check the pattern.")
-    test_split, said = _choose_test_split(listing.records, test_fraction)
+    test_split, said = _choose_test_split(listing.records, test_fraction, reading.adapter)
     settings = {"adapter": reading.adapter, "images": reading.images, "masks": reading.masks, "lists": reading.lists}
     return _describe(tree, reading, listing, settings | {"test_split": test_split}, said)
 
@@ -162,14 +163,17 @@ def _named_as_lists(tree: Tree) -> list[str]:
     return [name for name, file in files if file.endswith(".txt") and file.removesuffix(".txt") in ALIASES]
 
 
-def _choose_test_split(records: Iterable[Record], fraction: float) -> tuple[str, str]:
+def _choose_test_split(records: Iterable[Record], fraction: float, adapter: str) -> tuple[str, str]:
     """`data.test_split`, and the sentence that says why."""
     records = list(records)
     present = {record.split for record in records}
     masked = {split: [r.id for r in records if r.split == split and r.mask] for split in SPLITS}
-    if masked["test"]:
+    published = adapter not in _TEST_KEPT_BACK
+    if masked["test"] and published:
         return "test", ""
     none = "The test split has no masks and is not used" if "test" in present else "There is no test split"
+    if masked["test"]:
+        none = "The masks of the test split are not published, what lies in their place is not used"
     if masked["val"]:
         return "val", f"{none}: the val split ({_number(len(masked['val']), 'image')} with a mask) is tested on."
     drawn = drawn_test(masked["train"], fraction)

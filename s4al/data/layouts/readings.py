@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
@@ -15,6 +16,8 @@ from s4al.data.layouts.tree import Tree
 from s4al.errors import DataError
 
 _BELIEVED = 0.9
+# What annotation tools put beside masks: drawn from them, and no photographs.
+_DRAWN = re.compile(r"segmentation.*|.*visuali[sz]ations?|.*_viz|viz|overlays?|previews?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def read_folders(tree: Tree, images: str = "", masks: str = "") -> list[Reading]
     groups = _group(rest, bool(given_images), bool(given_masks))
     mask_sides = [given_masks] if given_masks else _sides(groups, "masks")
     image_sides = [given_images] if given_images else _sides(groups, "images")
-    plain = [] if given_images else _sides(groups, "")
+    plain = [] if given_images else _sides([group for group in groups if not _is_drawn(group)], "")
     if not mask_sides:
         return _without_mask_folder(tree.root, groups, given_images)
     if not image_sides and not plain:
@@ -61,6 +64,10 @@ def read_folders(tree: Tree, images: str = "", masks: str = "") -> list[Reading]
         if readings:
             return readings
     raise _no_pairs(tree.root, (image_sides or plain)[0], mask_sides[0])
+
+
+def _is_drawn(group: Group) -> bool:
+    return not group.kind and any(_DRAWN.fullmatch(role) for role in group.roles)
 
 
 def _given(tree: Tree, pattern: str, setting: str) -> _Side | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -677,18 +676,20 @@ def test_names_that_cannot_be_printed(tmp_path: Path) -> None:
     assert str(caught.value).isprintable()
 
 
-def test_twenty_thousand_files_take_less_than_two_seconds(tmp_path: Path) -> None:
-    for folder, ending in (("images", ".jpg"), ("masks", "_mask.png")):
-        (tmp_path / folder).mkdir()
-        for i in range(10_000):
-            (tmp_path / folder / f"street_{i}{ending}").touch()
-    begun = time.process_time()
-    layout = find_layout(tmp_path)
-    assert time.process_time() - begun < 2
-    assert layout.counts == {"train": (10_000, 10_000)}
+@pytest.mark.parametrize("folder", ["SegmentationObject", "SegmentationClassVisualization", "overlays"])
+def test_what_tools_draw_beside_masks_is_no_image(tmp_path: Path, folder: str) -> None:
+    root = make(tmp_path, f"SegmentationClass/f{{0-5}}.png {folder}/f{{0-5}}.png")
+    with pytest.raises(DataError, match="holds masks"):
+        find_layout(root)
 
 
-# --- the drawn test split ---
+def test_masks_in_the_place_of_a_test_split_that_is_kept_back(tmp_path: Path) -> None:
+    """Cityscapes as published has empty masks of its test images."""
+    template = "leftImg8bit/{s}/ulm/ulm_{s}_{{0-5}}_leftImg8bit.png gtFine/{s}/ulm/ulm_{s}_{{0-5}}_gtFine_labelIds.png"
+    layout = find_layout(make(tmp_path, splits(template, "train", "val", "test")))
+    assert layout.adapter == "cityscapes" and layout.settings["test_split"] == "val"
+    (said,) = (line for line in layout.lines if "is tested on" in line)
+    assert said.startswith("The masks of the test split are not published") and "the val split (" in said
 
 
 def test_drawing_is_stable_and_near_its_share() -> None:

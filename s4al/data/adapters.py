@@ -62,7 +62,7 @@ def open_dataset(config: Config, rendered: Path) -> Dataset:
     else:
         tree = walk(_existing_root(config), data.links)
         dataset = _open_coco(tree, config, rendered) if adapter == "coco" else _ADAPTERS[adapter](tree, config)
-    records = _unique_ids(_choose_test_split(dataset.records, config))
+    records = _unique_ids(_without_bare_val(_choose_test_split(dataset.records, config)))
     dataset = replace(dataset, records=records, links=config.data.links)
     _check_labelled(dataset, config.data.oracle)
     _check_pairs(records, config.data.oracle, dataset.root)
@@ -212,6 +212,13 @@ def _choose_test_split(records: tuple[Record, ...], config: Config) -> tuple[Rec
     kept = [record for record in records if record.split != "test"]
     chosen = [replace(r, split="test") if r.split == source and r.id in moved else r for r in kept]
     return tuple(sorted(chosen, key=lambda record: (SPLITS.index(record.split), record.id)))
+
+
+def _without_bare_val(records: tuple[Record, ...]) -> tuple[Record, ...]:
+    """A val split none of whose images has a mask is of no use; one where some have none is a mistake."""
+    if any(record.split == "val" and record.mask for record in records):
+        return records
+    return tuple(record for record in records if record.split != "val")
 
 
 def _unique_ids(records: tuple[Record, ...]) -> tuple[Record, ...]:

@@ -456,3 +456,9 @@ def test_generated_colours_can_be_told_apart(count: int) -> None:
     palette = distinct_palette(count).astype(int)
     distance = np.abs(palette[:, None] - palette[None]).sum(2) + 1000 * np.eye(count, dtype=int)
     assert palette.shape == (count, 3) and distance.min() > 8
+
+
+def test_a_val_split_without_any_mask_is_left_out(folder_root: Path) -> None:
+    shutil.rmtree(folder_root / "val" / "masks")
+    dataset = open_folder(folder_root)
+    assert [len(ids(dataset, split)) for split in data.SPLITS] == [12, 0, 3]

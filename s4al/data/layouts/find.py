@@ -202,6 +202,7 @@ def _describe(tree: Tree, reading: Reading, listing: Listing, settings: dict[str
         *_layout_lines(tree, reading),
         "Splits: " + ", ".join(f"{s} {_number(n, 'image')} ({m:,} with a mask)" for s, (n, m) in counts.items()) + ".",
         said,
+        "The val split has no masks and is not used." if "val" in counts and not counts["val"][1] else "",
         f"{_number(unlisted, 'image')} in no list: not used." if unlisted else "",
         f"{some(bare, 'image')} without a mask." if bare else "",
         f"{some(alone, 'mask')} without an image: not used." if alone else "",

@@ -9,6 +9,7 @@ Nothing is chosen between two readings that both pair images with masks: the set
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -23,12 +24,13 @@ from s4al.data.layouts.listing import Listing, entry_key, find_lists, list_recor
 from s4al.data.layouts.pairing import Reading
 from s4al.data.layouts.patterns import compile_pattern
 from s4al.data.layouts.readings import read_folders
-from s4al.data.layouts.splits import ALIASES, drawn_test
+from s4al.data.layouts.splits import ALIASES, ANY_ALIAS, drawn_test
 from s4al.data.layouts.tree import Tree, checked_id, some, walk
 from s4al.data.pool import first_few
 from s4al.errors import DataError
 
 _TEST_KEPT_BACK = ("cityscapes", "voc")  # whose authors keep the masks of the test split
+_LIKE_A_SPLIT = re.compile(rf"(?i:(?:.*[_\-. \d])?(?:{ANY_ALIAS})(?:[_\-. \d].*|(?:data)?set)?)")
 _MOSTLY = 0.9  # of a list's lines name images, else it is no list of images
 
 
@@ -206,12 +208,25 @@ def _describe(tree: Tree, reading: Reading, listing: Listing, settings: dict[str
         f"{_number(unlisted, 'image')} in no list: not used." if unlisted else "",
         f"{some(bare, 'image')} without a mask." if bare else "",
         f"{some(alone, 'mask')} without an image: not used." if alone else "",
+        _split_like(listing, reading, tree.root),
         f"Pictures that are not used: {first_few(list(unused))}." if unused else "",
         f"Lists that are not used: {first_few(other_lists)}." if other_lists else "",
         f"Files that are no images, passed over: {_counts(tree.skipped)}." if tree.skipped else "",
     ]
     sentences = tuple(line for line in lines if line)
     return Layout(reading.adapter, settings, sentences, counts, bare, alone, unused, tree.skipped)
+
+
+def _split_like(listing: Listing, reading: Reading, root: Path) -> str:
+    """Folders that say train or test in a form that is not known are all read as one; that has to be seen."""
+    if reading.lists or "{split}" in reading.images + reading.masks:
+        return ""
+    folders = {part for record in listing.records for part in record.image.relative_to(root).parts[:-1]}
+    folders = {folder for folder in folders if ALIASES.get(folder.lower()) != "train"}  # as which all is read
+    alike = sorted(folder for folder in folders if _LIKE_A_SPLIT.fullmatch(folder))
+    if not alike:
+        return ""
+    return f"WARNING: {', '.join(alike)} look like splits, and all is read as train. Name them train, val and test."
 
 
 def _layout_lines(tree: Tree, reading: Reading) -> list[str]:

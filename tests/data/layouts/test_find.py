@@ -683,6 +683,18 @@ def test_what_tools_draw_beside_masks_is_no_image(tmp_path: Path, folder: str) -
         find_layout(root)
 
 
+@pytest.mark.parametrize(
+    "names", [("01_train", "02_test"), ("TrainDataset", "TestDataset"), ("train_day", "train_night")]
+)
+def test_folders_that_look_like_splits_are_named(tmp_path: Path, names: tuple[str, str]) -> None:
+    tree = " ".join(f"{name}/images/{name}{{0-5}}.jpg {name}/masks/{name}{{0-5}}.png" for name in names)
+    layout = find_layout(make(tmp_path, tree))
+    (line,) = (line for line in layout.lines if "look like splits" in line)
+    assert all(name in line for name in names) and "Name them train, val and test" in line
+    usual = find_layout(make(tmp_path / "usual", "train/images/a{0-5}.jpg train/masks/a{0-5}.png"))
+    assert not any("look like splits" in line for line in usual.lines)
+
+
 def test_masks_in_the_place_of_a_test_split_that_is_kept_back(tmp_path: Path) -> None:
     """Cityscapes as published has empty masks of its test images."""
     template = "leftImg8bit/{s}/ulm/ulm_{s}_{{0-5}}_leftImg8bit.png gtFine/{s}/ulm/ulm_{s}_{{0-5}}_gtFine_labelIds.png"

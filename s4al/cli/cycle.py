@@ -72,15 +72,15 @@ def run_cycles(
 
 def _join(root: Path, wanted: Wanted, watch: Watch) -> dict[str, Any]:
     """What the processes of torchrun other than rank 0 do: train. The run may not exist yet when they start."""
-    if Run.exists(root) and _is_finished(Run.open(root)):
-        return summary(Run.open(root))
+    config = _config(root, wanted, Watch())  # of this command: it may ask for more cycles than the run had
+    if Run.exists(root) and _is_finished(Run(root, config)):
+        return summary(Run(root, config))
     from s4al.data import load_pool
     from s4al.trainer.distributed import launch_fabric
 
-    config = _config(root, wanted, Watch())
     fabric = launch_fabric(wanted.device, config.trainer.precision)
     fabric.barrier()
-    run = Run.open(root).continued_with(config)  # which is there by now
+    run = Run(root, config)  # which is there by now
     _run_cycles(run, load_pool(run.pool_file), None, fabric, wanted.device, watch)
     return summary(run)
 
@@ -157,9 +157,8 @@ def prepare_pool(run: Run, watch: Watch) -> tuple[Pool, Dataset]:
     run.logs.mkdir(exist_ok=True)
     data, memory = run.config.data, run.logs / "sources.json"
     masks_are_files = bool(data.root) and data.adapter != "coco"
-    if (
-        masks_are_files
-    ):  # before the folder is listed again: a missing file is then a changed run, not a strange data set
+    if masks_are_files:
+        # Before the folder is listed again: a missing file is then a changed run, not a strange data set.
         verify_sources(pool, Path(data.root), memory)
     dataset = open_dataset(run.config, run.scenes)
     if not masks_are_files:  # they were rendered, and are again where they are gone

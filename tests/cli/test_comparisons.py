@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from s4al import files
+from s4al.cli import cycle
 from s4al.cli.app import run as s4al
 from s4al.cli.status import read_status
 from s4al.errors import ConfigError
@@ -86,3 +87,14 @@ def test_both_figures_are_in_the_answer_and_on_the_screen(compared: Path, capsys
 def test_people_cannot_be_compared_with(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"run\.random_regions needs a mask for every image"):
         tiny_config(*SETTING, "data.oracle=people")
+
+
+def test_a_further_process_goes_by_the_cycles_that_the_command_asks_for(tmp_path, monkeypatch):
+    """Else it would leave a finished run that the first process goes on with, and that one would wait for it."""
+    Run.create(tmp_path / "run", tiny_config("run.cycles=2"))
+    asked: list[int] = []
+    monkeypatch.setattr(cycle, "_is_finished", lambda run: not asked.append(run.config.run.cycles))
+    monkeypatch.setattr(cycle, "summary", lambda run: {"cycles": run.config.run.cycles})
+    monkeypatch.setenv("RANK", "1")
+    assert cycle.run_cycles(tmp_path / "run", cycles=3, watch=Watch()) == {"cycles": 3}
+    assert asked == [3]

@@ -1,13 +1,18 @@
-"""BMP, TIFF and PNG files byte by byte, for what Pillow does not write."""
+"""BMP, TIFF and PNG files byte by byte, for what Pillow does not write; and how they are read."""
 
 from __future__ import annotations
 
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+import pytest
 
+from s4al.data.decode import ValueRange
+from s4al.data.images import load_image
+from s4al.errors import ImageError
 from tests.bad_images import HEIGHT, WIDTH, png_chunk
 
 Values = int | Sequence[int]
@@ -117,3 +122,18 @@ def png_16_bit(pixels: np.ndarray, filters: Sequence[int]) -> bytes:
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(body)) + png_chunk(b"IEND", b"")
+
+
+def read(tmp_path: Path, data: bytes, value_range: ValueRange = ()) -> np.ndarray:
+    """The pixels of a file with these bytes."""
+    path = tmp_path / "a"
+    path.write_bytes(data)
+    return load_image(path, "a", max_megapixels=40, value_range=value_range).pixels
+
+
+def refusal(tmp_path: Path, data: bytes, value_range: ValueRange = ()) -> str:
+    """Why a file with these bytes is refused."""
+    with pytest.raises(ImageError) as caught:
+        read(tmp_path, data, value_range)
+    assert caught.value.what.startswith("a: ")
+    return caught.value.what

@@ -15,28 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from s4al.data.decode import ValueRange
 from s4al.data.headers import Refused, check_pixel_data, read_header
 from s4al.data.images import load_image, stored_size
 from s4al.errors import ImageError
 from tests.bad_images import HEIGHT, WIDTH, encode, picture, png_chunk
-from tests.make_images import WORDS, make_bmp, make_tiff, png_16_bit, tiff_of, tiled_tiff
+from tests.make_images import WORDS, make_bmp, make_tiff, png_16_bit, read, refusal, tiff_of, tiled_tiff
 
 IMAGE = Image.fromarray(picture())
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
-
-
-def read(tmp_path: Path, data: bytes, value_range: ValueRange = ()) -> np.ndarray:
-    path = tmp_path / "a"
-    path.write_bytes(data)
-    return load_image(path, "a", max_megapixels=40, value_range=value_range).pixels
-
-
-def refusal(tmp_path: Path, data: bytes, value_range: ValueRange = ()) -> str:
-    with pytest.raises(ImageError) as caught:
-        read(tmp_path, data, value_range)
-    assert caught.value.what.startswith("a: ")
-    return caught.value.what
 
 
 RGB_TAGS = {256: WIDTH, 257: HEIGHT, 258: [8, 8, 8], 262: 2, 277: 3, 278: HEIGHT}

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from s4al.data.decode import ValueRange
 from s4al.data.headers import read_header
-from s4al.data.images import IMAGE_SUFFIXES, load_image, read_image, stored_size
-from s4al.errors import ConfigError, ImageError
+from s4al.data.images import IMAGE_SUFFIXES, read_image, stored_size
+from s4al.errors import ConfigError
 from tests.bad_images import HEIGHT, WIDTH, encode, picture, png_chunk
-from tests.make_images import WORDS, make_bmp, make_tiff, png_16_bit, tiff_of, tiled_tiff
+from tests.make_images import WORDS, make_bmp, make_tiff, png_16_bit, read, refusal, tiff_of, tiled_tiff
 
 IMAGE = Image.fromarray(picture())
 MODES = {
@@ -31,19 +30,6 @@ MODES = {
 }
 COMPRESSIONS = (None, "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
-
-
-def read(tmp_path: Path, data: bytes, value_range: ValueRange = ()) -> np.ndarray:
-    path = tmp_path / "a"
-    path.write_bytes(data)
-    return load_image(path, "a", max_megapixels=40, value_range=value_range).pixels
-
-
-def refusal(tmp_path: Path, data: bytes, value_range: ValueRange = ()) -> str:
-    with pytest.raises(ImageError) as caught:
-        read(tmp_path, data, value_range)
-    assert caught.value.what.startswith("a: ")
-    return caught.value.what
 
 
 def pillows(data: bytes) -> np.ndarray:

@@ -8,7 +8,7 @@ self-training spend a part on pseudo-labelled ones: the comparison at equal step
 labelled images as they do, in half the steps: the comparison at equal labelled draws, as in the paper. All of them
 share cycle 0 to the byte: the run is copied and its regions are selected anew. Runs continue where they were cut off,
 so the command can be given again; it works on one run at a time, with all cores. What is done so far is recorded after
-every run.
+every run, as JSON and as a picture.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import label_efficiency_chart as chart
 from benchmarks.record import record
 from s4al.config import resolve
 
@@ -164,7 +165,9 @@ def main() -> None:
         for name in arguments.rows:
             done.setdefault(name, {})[seed] = experiment.run(name, seed)
             results = {"preset": arguments.preset, "overrides": arguments.overrides, "rows": table(done)}
-            print(record(arguments.name, results, folder=arguments.out), flush=True)
+            written = record(arguments.name, results, folder=arguments.out)
+            chart.save(chart.draw(results["rows"], chart.chart_title(results)), written.with_suffix(".svg"))
+            print(written, flush=True)
 
 
 if __name__ == "__main__":

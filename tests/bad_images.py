@@ -138,11 +138,11 @@ def _corpus() -> dict[str, tuple[bytes, str | None]]:
         "trailing-bytes.png": (png + b"more", None),
         "trailing-bytes.jpg": (jpeg + b"more", None),
         "preview-behind.jpg": (jpeg + jpeg, None),
-        "scan-rot.jpg": (_flip(jpeg, scan), None),  # only the recorded sha256 can tell
+        "scan-rot.jpg": (_flip(jpeg, scan), "premature end of data"),
         "1-x-1.png": (raw_png(1, 1, 8, 0, bytes(2)), None),
         "1-x-20000.png": (raw_png(1, 20000, 8, 0, bytes(40000)), None),
         "exif-1.jpg": (_jpeg(exif=_exif(1)), None),
-        "cut-and-closed.jpg": (jpeg[:scan] + b"\xff\xd9", None),  # likewise
+        "cut-and-closed.jpg": (jpeg[:scan] + b"\xff\xd9", "premature end of data"),
         "corrupt-exif.jpg": (_jpeg(exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12"), None),
         "exif-0.jpg": (_jpeg(exif=_exif(0)), None),
         "bmp.png": (encode(picture(), "BMP"), None),

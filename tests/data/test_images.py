@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from s4al.data import images
+from s4al.data.decode import decode_rgb
+from s4al.data.headers import Refused, read_header
 from s4al.data.images import read_image, resize_image
 from s4al.data.masks import MaskCode, identity_code, read_mask, resize_mask
 from s4al.errors import DataError, ImageError, MaskError
@@ -239,8 +241,25 @@ def test_file_that_grows_while_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         read_image(path, max_megapixels=40)
 
 
+def test_a_damaged_scan_is_refused_or_cannot_be_told_from_a_picture() -> None:
+    """libjpeg-turbo's warnings are errors: much of what goes wrong in a scan is noticed at its end."""
+    sound = CORPUS["rgb.jpg"][0]
+    header = read_header(sound)
+    scan = sound.rindex(b"\xff\xda") + 14
+    refused = 0
+    for bit in range(8 * scan, 8 * (len(sound) - 2), 11):
+        damaged = bytearray(sound)
+        damaged[bit // 8] ^= 1 << (bit % 8)
+        try:
+            assert decode_rgb(bytes(damaged), header)[0].shape == (HEIGHT, WIDTH, 3)
+        except Refused as refusal:
+            assert "object at 0x" not in str(refusal)
+            refused += 1
+    assert refused > 20
+
+
 def test_expected_sha256(tmp_path: Path) -> None:
-    data = CORPUS["scan-rot.jpg"][0]
+    data = CORPUS["exif-1.jpg"][0]
     path = write(tmp_path, data, "rot.jpg")
     right = hashlib.sha256(data).hexdigest()
     assert read_image(path, max_megapixels=40, expected_sha256=right).shape == (HEIGHT, WIDTH, 3)

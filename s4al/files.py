@@ -21,6 +21,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from s4al.errors import DataError, RunStateError, StorageError
+from s4al.sealed import Damaged, open_json, seal_json
+from s4al.sealed import json_bytes as json_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,12 +76,8 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`write_atomic` of indented, key-sorted JSON: the same value gives the same bytes."""
+    """`write_atomic` of `json_bytes`."""
     write_atomic(path, json_bytes(value))
-
-
-def json_bytes(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 @contextlib.contextmanager
@@ -116,7 +114,7 @@ def seal_folder(folder: Path, target: Path, about: Mapping[str, Any] | None = No
                 _fsync(stream.fileno())
     for path in sorted((item for item in folder.rglob("*") if item.is_dir()), reverse=True):
         _sync_folder(path)
-    write_json(folder / MANIFEST, {"files": entries, **(about or {})})
+    write_atomic(folder / MANIFEST, seal_json({"files": entries, **(about or {})}))
     if folder != target:
         _rename(folder, target)
     _sync_folder(target.parent)
@@ -125,12 +123,15 @@ def seal_folder(folder: Path, target: Path, about: Mapping[str, Any] | None = No
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a committed folder. Raises RunStateError where it is missing or unreadable."""
     try:
-        return json.loads((folder / MANIFEST).read_bytes())
+        manifest = open_json((folder / MANIFEST).read_bytes())
+        if not isinstance(manifest.get("files"), dict):
+            raise Damaged("it lists no files")
+        return manifest
     except FileNotFoundError as error:
         raise RunStateError(
             f"{folder} has no manifest.", remedy="Delete the folder and run the same command."
         ) from error
-    except ValueError as error:
+    except Damaged as error:
         raise RunStateError(
             f"The manifest of {folder} is damaged: {error}.", remedy="Delete the folder and run the same command."
         ) from error
@@ -149,21 +150,45 @@ def verify_folder(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder)
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
     problem = next((f"{name} should not be there" for name in sorted(present - manifest["files"].keys())), "")
-    for name, entry in manifest["files"].items():
-        path = folder / name
-        if not path.is_file():
-            problem = f"{name} is missing"
-        elif path.stat().st_size != entry["bytes"] or sha256_file(path) != entry["sha256"]:
-            problem = f"{name} does not match its manifest"
-        if problem:
-            break
+    for name in manifest["files"]:
+        problem = problem or _damage(folder, name, manifest)
     if problem:
-        raise RunStateError(
-            f"{folder} is damaged: {problem}.",
-            kept="The earlier stages are sound.",
-            remedy=f"Delete {folder} and run the same command; the stage is made again.",
-        )
+        raise _damaged(folder, problem)
     return manifest
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a committed folder has a manifest and all of its files in their sizes; what is in them is not read."""
+    try:
+        entries = read_manifest(folder)["files"]
+        return all((folder / name).stat().st_size == entry["bytes"] for name, entry in entries.items())
+    except (RunStateError, FileNotFoundError):
+        return False
+
+
+def verify_file(folder: Path, name: str, manifest: Mapping[str, Any]) -> Path:
+    """One file of a committed folder, checked against the folder's manifest. Raises RunStateError."""
+    problem = _damage(folder, name, manifest)
+    if problem:
+        raise _damaged(folder, problem)
+    return folder / name
+
+
+def _damage(folder: Path, name: str, manifest: Mapping[str, Any]) -> str:
+    """What is wrong with a file; empty where nothing is."""
+    path, entry = folder / name, manifest["files"].get(name)
+    if entry is None or not path.is_file():
+        return f"{name} is missing"
+    same = path.stat().st_size == entry["bytes"] and sha256_file(path) == entry["sha256"]
+    return "" if same else f"{name} does not match its manifest"
+
+
+def _damaged(folder: Path, problem: str) -> RunStateError:
+    return RunStateError(
+        f"{folder} is damaged: {problem}.",
+        kept="The earlier stages are sound.",
+        remedy=f"Delete {folder} and run the same command; the stage is made again.",
+    )
 
 
 def write_table(path: Path, table: pa.Table) -> None:

@@ -88,4 +88,4 @@ def random_miou(run: Run) -> float | None:
 def tested_miou(run: Run, cycle: int) -> float | None:
     if not run.is_committed(cycle, "train"):
         return None
-    return json.loads((run.stage(cycle, "train") / "evaluation.json").read_bytes())["miou"]
+    return json.loads(run.committed_file(cycle, "train", "evaluation.json").read_bytes())["miou"]

@@ -16,7 +16,7 @@ from s4al import config as settings
 from s4al import files
 from s4al.cli import comparisons
 from s4al.cli.new_run import Wanted, new_settings, settings_again
-from s4al.errors import AnnotationsNeeded
+from s4al.errors import AnnotationsNeeded, DataError
 from s4al.packaged_weights import check_weights
 from s4al.run.state import STAGES, Run
 from s4al.watch import Watch
@@ -163,11 +163,17 @@ def prepare_pool(run: Run, watch: Watch) -> tuple[Pool, Dataset]:
     dataset = open_dataset(run.config, run.scenes)
     if not masks_are_files:  # they were rendered, and are again where they are gone
         verify_sources(pool, dataset.root, memory, dataset.masks_root)
+    if not files.is_whole(run.cache):
+        watch.note(f"{run.cache} is not whole: it is made again from the images.")
+        _ingest(run, dataset, watch, pool)
     return pool, dataset
 
 
-def _ingest(run: Run, dataset: Dataset, watch: Watch) -> None:
-    """Commit `cache/`, `classes.json` and, last and as the mark that all is there, `pool.parquet`."""
+def _ingest(run: Run, dataset: Dataset, watch: Watch, known: Pool | None = None) -> None:
+    """Commit `cache/`, `classes.json` and, last and as the mark that all is there, `pool.parquet`.
+
+    Where the pool is `known`, only `cache/` is made again. Raises DataError where the images give another pool.
+    """
     from s4al.data import POOL_FILE
     from s4al.data.ingest import ingest
 
@@ -180,10 +186,18 @@ def _ingest(run: Run, dataset: Dataset, watch: Watch) -> None:
     with files.storage_errors(f"reading the data set into {run.root}", kept=""):
         try:
             shutil.rmtree(run.cache, ignore_errors=True)
-            ingest(dataset, run.config, temporary, progress, run.root / "faults.csv")
-            files.write_json(run.root / "classes.json", classes)
+            pool = ingest(dataset, run.config, temporary, progress, run.root / "faults.csv")
+            if known is not None and pool.digest != known.digest:
+                raise DataError(
+                    f"The images of {run.root} are not as when it began.",
+                    kept="Everything committed before is safe.",
+                    remedy="Restore the files, or start a new run.",
+                )
+            if known is None:
+                files.write_json(run.root / "classes.json", classes)
             files.seal_folder(temporary / "cache", run.cache)
-            files.write_atomic(run.pool_file, (temporary / POOL_FILE).read_bytes())
+            if known is None:
+                files.write_atomic(run.pool_file, (temporary / POOL_FILE).read_bytes())
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -268,7 +282,7 @@ def _after_training(run: Run, cycle: int, device: str, watch: Watch) -> None:
         export_cycle(run, cycle, watch=watch)
         run.add_seconds(cycle, "export", time.monotonic() - started)
     request = EngineRequest(device=device, networks=CycleNetworks(run, cycle))
-    if not run.is_committed(cycle, "score"):
+    if not (run.is_committed(cycle, "score") and run.is_committed(cycle, "pseudo")):
         watch.stop_here()
         score_cycle(run, cycle, request, watch=watch)
     if not run.is_committed(cycle, "select"):
@@ -285,7 +299,7 @@ def summary(run: Run) -> dict[str, Any]:
     cycles = []
     for cycle in range(run.last_cycle("train") + 1):
         ledger = run.ledger(cycle, pool)
-        evaluation = json.loads((run.stage(cycle, "train") / "evaluation.json").read_bytes())
+        evaluation = json.loads(run.committed_file(cycle, "train", "evaluation.json").read_bytes())
         scored = clock.get(f"{cycle:03d}/score", {})
         cycles.append(
             {

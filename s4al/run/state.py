@@ -23,6 +23,7 @@ from s4al import __version__, files
 from s4al.config import Config, changes, dump, fingerprint, load
 from s4al.data.regions import Grid
 from s4al.errors import ConfigError, RunStateError
+from s4al.sealed import Damaged, check_text, seal_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,6 +84,7 @@ class Run:
     def __init__(self, root: Path, config: Config) -> None:
         self.root = root
         self.config = config
+        self._manifests: dict[tuple[int, str], dict[str, Any]] = {}
 
     @classmethod
     def create(cls, root: Path, config: Config) -> Run:
@@ -91,17 +93,21 @@ class Run:
             raise RunStateError(f"{root} exists and is not a run.", remedy="Name a new or empty folder.")
         with files.storage_errors(f"creating the run {root}", kept=""):
             root.mkdir(parents=True, exist_ok=True)
-            files.write_atomic(root / "run.toml", dump(config).encode())
+            _write_settings(root, config)
         return cls(root, config)
 
     @classmethod
     def open(cls, root: Path) -> Run:
-        """Raises RunStateError where there is no run, ConfigError where its `run.toml` is damaged."""
+        """Raises RunStateError where there is no run or its `run.toml` is not the one it was begun with, ConfigError
+        where that cannot be read.
+        """
         if not cls.exists(root):
             raise RunStateError(
                 f"{root} is not a run (it has no run.toml).", remedy=f"Start one: s4al train {root} --preset demo."
             )
-        return cls(root, load(root / "run.toml"))
+        run = cls(root, _read_settings(root))
+        run._check_settings()
+        return run
 
     @staticmethod
     def exists(root: Path) -> bool:
@@ -111,6 +117,14 @@ class Run:
     def is_empty(self) -> bool:
         """Whether nothing is committed yet, so that no result depends on the settings."""
         return self.last_cycle("labels") < 0
+
+    def _check_settings(self) -> None:
+        """What is committed was made with these settings, by the hash that the first manifest has of them."""
+        is_comparison = Run.exists(self.root.parent)  # it took its first cycle over from the run it lies in
+        if is_comparison or not self.is_committed(0, "labels"):
+            return
+        if files.read_manifest(self.stage(0, "labels")).get("config") != fingerprint(self.config):
+            raise _changed(self.root, "its settings are not those of its first cycle")
 
     def continued_with(self, given: Config) -> Run:
         """The same run under `given`: machine settings and the number of cycles may differ, all else while it is empty.
@@ -131,14 +145,14 @@ class Run:
 
         Only while it is empty, and with its lock. Returns what changed, `{"section.key": (before, now)}`.
         """
-        different = changes(load(self.root / "run.toml"), self.config)
+        different = changes(_read_settings(self.root), self.config)
         if different:
             assert self.is_empty, self.root
             with files.storage_errors(f"replacing the settings of {self.root}"):
                 self.pool_file.unlink(missing_ok=True)  # first: it is the mark that the rest is there
                 for folder in (self.cache, self.scenes, self.root / "cycles", self.logs):
                     shutil.rmtree(folder, ignore_errors=True)
-                files.write_atomic(self.root / "run.toml", dump(self.config).encode())
+                _write_settings(self.root, self.config)
         return different
 
     # ------------------------------------------------------------------------------------------------ folders
@@ -189,6 +203,16 @@ class Run:
             raise RunStateError(f"Cycle {cycle} has no {stage} yet.", remedy=f"Run: s4al train {self.root}.")
         files.verify_folder(folder)
         return folder
+
+    def committed_file(self, cycle: int, stage: str, name: str) -> Path:
+        """One file of a committed stage, verified; for stages of many files of which few are read.
+
+        Raises RunStateError where it is not there or damaged.
+        """
+        folder = self.stage(cycle, stage)
+        if (cycle, stage) not in self._manifests:
+            self._manifests[cycle, stage] = files.read_manifest(folder)
+        return files.verify_file(folder, name, self._manifests[cycle, stage])
 
     def work_folder(self, cycle: int, stage: str) -> Path:
         """Where an unfinished stage keeps finished pieces (checkpoints, shards) so that it can go on from them.
@@ -271,7 +295,7 @@ class Run:
         """All regions labelled up to and including `cycle`, in the order they were asked."""
         regions: list[LabelledRegion] = []
         for earlier in range(cycle + 1):
-            table = files.read_table(self.stage(earlier, "labels") / "regions.parquet")
+            table = files.read_table(self.committed_file(earlier, "labels", "regions.parquet"))
             regions += [LabelledRegion(**row) for row in table.to_pylist()]
         return regions
 
@@ -284,7 +308,7 @@ class Run:
         """uint8 (H, W) at original size: what `cycle` added to the labels of an image, `NOT_LABELLED` elsewhere."""
         from s4al.data.masks import read_own_mask
 
-        return read_own_mask(files.contained(self.stage(cycle, "labels") / "masks", f"{image}.png"))
+        return read_own_mask(self.committed_file(cycle, "labels", f"masks/{image}.png"))
 
     def pseudo_labels(self, cycle: int) -> ImageCache:
         """The confident predictions of a cycle's network on the images that are not wholly labelled."""
@@ -317,8 +341,36 @@ class Run:
         files.write_json(self.logs / "clock.json", clock)
 
     def clock(self) -> dict[str, dict[str, Any]]:
-        path = self.logs / "clock.json"
-        return json.loads(path.read_bytes()) if path.is_file() else {}
+        """`{"NNN/stage": {"seconds", ...}}`; empty where the file is damaged: a log never stops a run."""
+        try:
+            clock = json.loads((self.logs / "clock.json").read_bytes())
+            return {key: {**entry, "seconds": float(entry["seconds"])} for key, entry in clock.items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return {}
+
+
+_BEGUN_WITH = "run.toml"
+
+
+def _write_settings(root: Path, config: Config) -> None:
+    files.write_atomic(root / _BEGUN_WITH, seal_text(dump(config)).encode())
+
+
+def _read_settings(root: Path) -> Config:
+    path = root / _BEGUN_WITH
+    try:
+        check_text(path.read_bytes().decode(errors="replace"))
+    except Damaged as error:
+        raise _changed(root, str(error)) from error
+    return load(path)
+
+
+def _changed(root: Path, problem: str) -> RunStateError:
+    return RunStateError(
+        f"{root / _BEGUN_WITH} was changed or damaged since the run began: {problem}.",
+        kept="All that is committed is kept.",
+        remedy="Put it back as it was, or start a new run; machine settings are given on the command line.",
+    )
 
 
 def listed(different: dict[str, tuple[Any, Any]]) -> str:

@@ -1,7 +1,7 @@
 """Scoring the pool of a run's cycle: shards as units of work, committed one by one, then assembled into two stages.
 
     cycles/NNN/.work-score/shard-00000/{scores.parquet, masks.npy}     pieces, each committed on its own
-    cycles/NNN/pseudo/{masks.npy, cache.json}                          read with ImageCache.open(folder, "masks")
+    cycles/NNN/pseudo/{masks.npy, masks.xxh128, cache.json}            read with ImageCache.open(folder, "masks")
     cycles/NNN/score/{shard-00000.parquet, ..., quarantine.parquet}
 
 A kill costs at most the shard it happened in; the folders come out byte for byte the same.
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from s4al import files
 from s4al.config import NETWORK_METRICS
 from s4al.data import Pool, Row, load_pool
-from s4al.data.cache import DESCRIPTION, ImageCache
+from s4al.data.cache import ImageCache, describe_masks
 from s4al.errors import EngineError, RunStateError
 from s4al.run.state import Run
 from s4al.scorer.acquisition.selection import kernel_metric
@@ -103,7 +103,7 @@ def score_cycle(run: Run, cycle: int, request: EngineRequest | None = None, *, w
     EngineError, RunStateError, StorageError; Interrupted between batches, finished shards kept.
     """
     request = request or EngineRequest()
-    if run.is_committed(cycle, "score"):
+    if run.is_committed(cycle, "score") and run.is_committed(cycle, "pseudo"):
         shutil.rmtree(run.cycle(cycle) / ".work-score", ignore_errors=True)  # a kill between commit and tidying
         result = _committed_result(run, cycle)
         if request.engine not in (None, "auto", result.engine):
@@ -306,14 +306,18 @@ class _Job:
         if not self.run.is_committed(self.cycle, "pseudo"):
             with self.run.commit(self.cycle, "pseudo", **about, images=len(self.rows)) as folder:
                 self._write_pseudo(folder)
-        with self.run.commit(self.cycle, "score", **about, images=len(self.rows), quarantined=len(aside)) as folder:
-            for shard in range(len(self.shards)):
-                shutil.copyfile(self._piece(shard) / _SCORES, folder / f"shard-{shard:05d}.parquet")
-            if not self.shards:  # everything is labelled: readers still find the columns
-                files.write_table(folder / "shard-00000.parquet", self.new_rows().table())
-            rows = [(row.id, row.image, row.reason) for row in aside]
-            files.write_table(folder / "quarantine.parquet", quarantine_table(rows))
+        if not self.run.is_committed(self.cycle, "score"):  # where it is, only the pseudo-labels had been removed
+            with self.run.commit(self.cycle, "score", **about, images=len(self.rows), quarantined=len(aside)) as folder:
+                self._write_scores(folder, aside)
         shutil.rmtree(self.work)
+
+    def _write_scores(self, folder: Path, aside: list[Row]) -> None:
+        for shard in range(len(self.shards)):
+            shutil.copyfile(self._piece(shard) / _SCORES, folder / f"shard-{shard:05d}.parquet")
+        if not self.shards:  # everything is labelled: readers still find the columns
+            files.write_table(folder / "shard-00000.parquet", self.new_rows().table())
+        rows = [(row.id, row.image, row.reason) for row in aside]
+        files.write_table(folder / "quarantine.parquet", quarantine_table(rows))
 
     def _write_pseudo(self, folder: Path) -> None:
         data = self.run.config.data
@@ -323,8 +327,7 @@ class _Job:
                 with (self._piece(shard) / _MASKS).open("rb") as piece:
                     piece.seek(offset)
                     shutil.copyfileobj(piece, stream, 2**20)
-        about = {"height": data.height, "width": data.width, "recipe": "confident predictions", "ids": self.ids}
-        (folder / DESCRIPTION).write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
+        describe_masks(folder, data.height, data.width, "confident predictions", self.ids)
 
     def _check_same_engine(self) -> None:
         """A kill between the two commits must not leave pseudo-labels of one engine beside scores of another."""

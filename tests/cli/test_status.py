@@ -14,6 +14,7 @@ from s4al.cli.cycle import prepare_pool
 from s4al.cli.status import read_status
 from s4al.run.labelling import label_initial_images
 from s4al.run.state import STAGES, Run
+from s4al.sealed import seal_text
 from s4al.watch import Watch
 
 TINY = [
@@ -120,7 +121,7 @@ def test_more_cycles_than_were_planned(begun: Run) -> None:
 
 def test_full_supervision_is_part_of_the_run(begun: Run, capsys: pytest.CaptureFixture[str]) -> None:
     wanted = config.set_values(begun.config, ["run.full_supervision=true", "run.cycles=1"])
-    (begun.root / "run.toml").write_text(config.dump(wanted))
+    (begun.root / "run.toml").write_text(seal_text(config.dump(wanted)))
     for stage in STAGES[1:]:
         _commit(begun, 0, stage)
     assert read_status(begun.root)["next"].endswith("will train on every label, to compare with")

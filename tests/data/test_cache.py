@@ -11,6 +11,7 @@ import pytest
 
 from s4al.data.cache import CacheWriter, ImageCache
 from s4al.errors import RunStateError
+from s4al.sealed import open_json, seal_json
 
 SHAPE = (5, 7, 3)
 ROWS = np.random.default_rng(0).integers(0, 256, (9, *SHAPE), np.uint8)
@@ -96,9 +97,15 @@ def test_damage_is_refused(folder: Path) -> None:
         with pytest.raises(RunStateError, match="damaged"):
             ImageCache.open(folder)
     path.write_bytes(data)
-    description = json.loads((folder / "cache.json").read_bytes())
-    (folder / "cache.json").write_text(json.dumps({**description, "ids": description["ids"][:-1]}))
+    description = open_json((folder / "cache.json").read_bytes())
+    (folder / "cache.json").write_bytes(seal_json({**description, "ids": description["ids"][:-1]}))
     with pytest.raises(RunStateError, match="8 rows"):
+        ImageCache.open(folder)
+    (folder / "cache.json").write_text(json.dumps({**description, "height": 6, "digest": "0" * 64}))
+    with pytest.raises(RunStateError, match=r"cache\.json: its digest is another"):
+        ImageCache.open(folder)
+    (folder / "cache.json").write_bytes(seal_json({"files": {}}))  # a manifest, say
+    with pytest.raises(RunStateError, match=r"cache\.json: it describes files"):
         ImageCache.open(folder)
     (folder / "cache.json").write_text("{")
     with pytest.raises(RunStateError, match=r"cache\.json"):
@@ -106,6 +113,49 @@ def test_damage_is_refused(folder: Path) -> None:
     (folder / "cache.json").unlink()
     with pytest.raises(RunStateError, match="cannot be read"):
         ImageCache.open(folder)
+
+
+@pytest.mark.parametrize("name", ["images", "masks"])
+def test_no_flipped_bit_becomes_a_pixel(folder: Path, name: str) -> None:
+    """Bits all over a row; the rows beside it are still read."""
+    path = folder / f"{name}.npy"
+    sound = path.read_bytes()
+    row_bytes = (len(sound) - 128) // 9
+    for bit in range(8 * (128 + 3 * row_bytes), 8 * (128 + 4 * row_bytes), 7):
+        path.write_bytes(_flipped(sound, bit))
+        with ImageCache.open(folder, name) as cache:
+            for beside in (2, 4):
+                cache.read(beside)
+            with pytest.raises(RunStateError, match=r"row 3 \(é/3\)"):
+                cache.read(3)
+
+
+def test_no_flipped_bit_in_the_digests_goes_unnoticed(folder: Path) -> None:
+    for path in (folder / "images.xxh128", folder / "cache.json"):
+        sound = path.read_bytes()
+        for bit in range(0, 8 * len(sound), 5):
+            path.write_bytes(_flipped(sound, bit))
+            with pytest.raises(RunStateError, match="damaged"), ImageCache.open(folder):
+                pass
+        path.write_bytes(sound)
+
+
+def _flipped(data: bytes, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << (bit % 8)
+    return bytes(changed)
+
+
+def test_a_row_swapped_with_its_neighbour_is_noticed(folder: Path) -> None:
+    path = folder / "images.npy"
+    data = path.read_bytes()
+    size = int(np.prod(SHAPE))
+    rows = [data[128 + size * i : 128 + size * (i + 1)] for i in range(9)]
+    path.write_bytes(data[:128] + b"".join([rows[1], rows[0], *rows[2:]]))
+    with ImageCache.open(folder) as cache:
+        assert cache.read(2).tobytes() == rows[2]
+        with pytest.raises(RunStateError, match="row 0"):
+            cache.read(0)
 
 
 def test_file_that_shrinks_while_open(folder: Path) -> None:

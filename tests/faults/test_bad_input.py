@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from s4al import files
+from s4al.cli.app import run
 from s4al.config import resolve
 from s4al.errors import ConfigError, DataError, RunStateError, StorageError
 from s4al.watch import Watch
@@ -215,3 +217,77 @@ def test_two_commands_on_one_run(tmp_path):
 def test_resolved_configuration_is_what_the_run_says(tmp_path):
     run, _, _ = labelled_run(tmp_path / "run")
     assert resolve(None, run.root / "run.toml") == run.config
+
+
+@pytest.mark.parametrize("edit", ["seed = 3109", "lr = 0.5", "", "half"])
+def test_a_run_is_the_configuration_it_was_begun_with(tmp_path, edit):
+    root = tmp_path / "run"
+    tiny_cycles(root, "run.cycles=1", "trainer.epochs=1")
+    file = root / "run.toml"
+    sound = file.read_text()
+    key = edit.partition(" ")[0]
+    lines = [edit if edit and line.startswith(f"{key} =") else line for line in sound.splitlines()]
+    changed = {"half": sound[: len(sound) // 2], "": sound.replace("[trainer]\n", "[trainer]\n\n")}
+    file.write_text(changed.get(edit, "\n".join(lines) + "\n"))
+    for command in (["train", str(root), "--cycles", "2"], ["status", str(root)], ["score", str(root)]):
+        assert run(command) == 5
+    file.write_text(sound)
+    assert run(["status", str(root)]) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["cache/train/images.npy", "cache/test/masks.npy", "cache/train", "cache/train/cache.json"]
+)
+def test_a_damaged_cache_is_made_again_as_the_message_says(tmp_path, capsys, name):
+    """The remedy, word for word: delete what it names, run the same command."""
+    root = tmp_path / "run"
+    tiny_cycles(root, "run.cycles=1")
+    straight = tmp_path / "straight"
+    tiny_cycles(straight, "run.cycles=2")
+    path = root / name
+    if path.is_file():
+        data = bytearray(path.read_bytes())
+        data[-5] ^= 4
+        path.write_bytes(data)
+        with pytest.raises(RunStateError, match="damaged") as caught:
+            tiny_cycles(root, "run.cycles=2")
+        folder = re.fullmatch(r"Delete (.+) and run the same command; it is made again\.", caught.value.remedy)
+        assert folder is not None
+        shutil.rmtree(folder[1])
+    else:
+        shutil.rmtree(path)
+    notes = Notes()
+    tiny_cycles(root, "run.cycles=2", watch=notes)
+    assert any("is made again from the images" in note for note in notes.lines)
+    kept, whole = digests(root), digests(straight)
+    del kept["run.toml"], whole["run.toml"]  # the number of cycles is not written into a run that was begun
+    assert kept == whole
+
+
+def test_damaged_pseudo_labels_are_made_again_as_the_message_says(tmp_path):
+    root, straight = tmp_path / "run", tmp_path / "straight"
+    tiny_cycles(root, "run.cycles=1")
+    tiny_cycles(straight, "run.cycles=2")
+    path = root / "cycles" / "000" / "pseudo" / "masks.npy"
+    data = bytearray(path.read_bytes())
+    data[200] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(RunStateError, match=r"masks\.npy is damaged: row 0") as caught:
+        tiny_cycles(root, "run.cycles=2")
+    assert caught.value.remedy == f"Delete {path.parent} and run the same command; it is made again."
+    shutil.rmtree(path.parent)
+    tiny_cycles(root, "run.cycles=2")
+    kept, whole = digests(root), digests(straight)
+    del kept["run.toml"], whole["run.toml"]
+    assert kept == whole
+
+
+def test_labels_swapped_with_other_valid_ones_are_noticed(tmp_path):
+    root = tmp_path / "run"
+    tiny_cycles(root, "run.cycles=1")
+    first, second = sorted((root / "cycles" / "000" / "labels" / "masks").rglob("*.png"))[:2]
+    one, other = first.read_bytes(), second.read_bytes()
+    first.write_bytes(other)
+    second.write_bytes(one)
+    with pytest.raises(RunStateError, match="does not match its manifest"):
+        tiny_cycles(root, "run.cycles=2")

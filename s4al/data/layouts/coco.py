@@ -21,7 +21,7 @@ from s4al.data.dataset import SPLITS, Record
 from s4al.data.headers import Refused
 from s4al.data.images import load_image
 from s4al.data.layouts.folders import group_folders
-from s4al.data.layouts.listing import entry_key
+from s4al.data.layouts.list_files import Names
 from s4al.data.layouts.pairing import Reading
 from s4al.data.layouts.patterns import Key, compile_pattern, match_names
 from s4al.data.layouts.shapes import paint
@@ -229,11 +229,11 @@ def _classes(annotations: _Annotations, panoptic: bool) -> tuple[tuple[str, ...]
 
 def _records(tree: Tree, annotations: _Annotations, found: dict[Key, str], images: str, target: Path) -> list[Record]:
     """Sets the ids of the images, too. An image of panoptic annotations that has none is not labelled."""
-    pattern = compile_pattern(images, "data.images")
+    known = Names(found)
     missing: list[str] = []
     records: dict[str, Record] = {}
     for image in annotations.images.values():
-        key = entry_key(image.file_name, annotations.split, found, pattern)
+        key = known.key(image.file_name, annotations.split)
         if key is None:
             missing.append(image.file_name)
             continue

@@ -10,7 +10,7 @@ Nothing is chosen between two readings that both pair images with masks: the set
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -20,10 +20,10 @@ from s4al.data.dataset import SPLITS, Links, Record
 from s4al.data.layouts.coco import annotation_files, coco_layouts, is_panoptic
 from s4al.data.layouts.folders import LOOKED_FOR, shared_parts
 from s4al.data.layouts.known import known_layout
-from s4al.data.layouts.listing import Listing, entry_key, find_lists, list_records, match_pairs, read_list
+from s4al.data.layouts.listing import Listing, list_records, match_pairs
 from s4al.data.layouts.pairing import Reading
-from s4al.data.layouts.patterns import compile_pattern
 from s4al.data.layouts.readings import read_folders
+from s4al.data.layouts.split_lists import agrees_with_lists, check_listed_masks, find_split_lists
 from s4al.data.layouts.splits import ALIASES, ANY_ALIAS, drawn_test
 from s4al.data.layouts.tree import Tree, checked_id, some, walk
 from s4al.data.pool import first_few
@@ -31,7 +31,6 @@ from s4al.errors import DataError
 
 _TEST_KEPT_BACK = ("cityscapes", "voc")  # whose authors keep the masks of the test split
 _LIKE_A_SPLIT = re.compile(rf"(?i:(?:.*[_\-. \d])?(?:{ANY_ALIAS})(?:[_\-. \d].*|(?:data)?set)?)")
-_MOSTLY = 0.9  # of a list's lines name images, else it is no list of images
 
 
 @dataclass(frozen=True)
@@ -85,13 +84,18 @@ def find_layout(
     for name in tree.pictures:  # patterns and messages are made of them
         checked_id(name)
     reading = _choose(tree, adapter, images, masks)
-    reading = replace(reading, lists=lists or reading.lists or _find_lists(tree, reading))
+    split_lists = find_split_lists(tree, reading, lists)
+    reading = replace(reading, lists=split_lists.pattern)
     listing = _list_coco(tree, reading) if reading.adapter == "coco" else list_records(tree, *_patterns(reading))
     if not listing.records:
         raise DataError(f"No image in {root} fits data.images={reading.images!r}.", remedy="Check the pattern.")
+    warning = ""
+    if reading.adapter != "coco":
+        warning = check_listed_masks(tree, reading, listing.records, masks_given=bool(masks))
     test_split, said = _choose_test_split(listing.records, test_fraction, reading.adapter)
     settings = {"adapter": reading.adapter, "images": reading.images, "masks": reading.masks, "lists": reading.lists}
-    return _describe(tree, reading, listing, settings | {"test_split": test_split}, said)
+    said = [warning, said]
+    return _describe(tree, reading, listing, settings | {"test_split": test_split}, said, split_lists.unread)
 
 
 def _patterns(reading: Reading) -> tuple[str, str, str]:
@@ -119,7 +123,10 @@ def _choose(tree: Tree, adapter: str, images: str, masks: str) -> Reading:
         return replace(known, images=images or known.images, masks=masks or known.masks)
     if adapter not in ("auto", "folder"):
         return _only(tree, [])
-    return _only(tree, read_folders(tree, images, masks))
+    readings = read_folders(tree, images, masks)
+    if len(readings) > 1:
+        readings = [reading for reading in readings if agrees_with_lists(tree, reading)] or readings
+    return _only(tree, readings)
 
 
 def _only(tree: Tree, readings: list[Reading]) -> Reading:
@@ -130,39 +137,6 @@ def _only(tree: Tree, readings: list[Reading]) -> Reading:
         what = f"{tree.root} can be read as {first.settings}, or as {second.settings}."
         raise DataError(what, remedy="Add the right one to the command.")
     return readings[0]
-
-
-def _find_lists(tree: Tree, reading: Reading) -> str:
-    """Text files that say which image belongs to which split, where the folders do not."""
-    if "{split}" in reading.images + reading.masks:
-        return ""
-    found, _ = match_pairs(tree, reading.images, reading.masks)
-    pattern = compile_pattern(reading.images, "data.images")
-    by_folder: dict[str, list[str]] = defaultdict(list)
-    for name in _named_as_lists(tree):
-        by_folder[name[: name.rfind("/") + 1]].append(name)
-
-    def names_images(names: Iterable[str]) -> bool:
-        try:
-            lines = [line for name in names for line in read_list(tree.root / name)]
-        except DataError:  # it is called like a list, and is said not to be used
-            return False
-        known = sum(entry_key(line, "", found, pattern) is not None for line in lines)
-        return known > 0 and known >= _MOSTLY * len(lines)
-
-    folders = [folder for folder, names in sorted(by_folder.items()) if names_images(names)]
-    folders = [folder for folder in folders if folder.endswith("ImageSets/Segmentation/")] or folders
-    if len(folders) > 1:
-        first, second = (f'data.lists="{folder}{{split}}.txt"' for folder in folders[:2])
-        what = f"{tree.root} has lists of splits in several folders: {first}, or {second}."
-        raise DataError(what, remedy="Add the right one to the command.")
-    return f"{folders[0]}{{split}}.txt" if folders else ""
-
-
-def _named_as_lists(tree: Tree) -> list[str]:
-    """Text files that are called as a split is."""
-    files = ((name, name.rpartition("/")[2].lower()) for name in tree.others if name.isprintable())
-    return [name for name, file in files if file.endswith(".txt") and file.removesuffix(".txt") in ALIASES]
 
 
 def _choose_test_split(records: Iterable[Record], fraction: float, adapter: str) -> tuple[str, str]:
@@ -187,7 +161,14 @@ def _choose_test_split(records: Iterable[Record], fraction: float, adapter: str)
     )
 
 
-def _describe(tree: Tree, reading: Reading, listing: Listing, settings: dict[str, str], said: str) -> Layout:
+def _describe(
+    tree: Tree,
+    reading: Reading,
+    listing: Listing,
+    settings: dict[str, str],
+    said: list[str],
+    other_lists: tuple[str, ...],
+) -> Layout:
     counts = {
         split: (len(records), sum(record.mask is not None for record in records))
         for split in SPLITS
@@ -198,19 +179,17 @@ def _describe(tree: Tree, reading: Reading, listing: Listing, settings: dict[str
     found, labels = match_pairs(tree, reading.images, reading.masks)
     unused = _unused(tree, {*found.values(), *labels.values()}, reading.adapter)
     unlisted = len(found) - len(listing.records)
-    used_lists = find_lists(tree, reading.lists).values() if reading.lists else ()
-    other_lists = [name for name in _named_as_lists(tree) if name not in used_lists]
     lines = [
         *_layout_lines(tree, reading),
         "Splits: " + ", ".join(f"{s} {_number(n, 'image')} ({m:,} with a mask)" for s, (n, m) in counts.items()) + ".",
-        said,
+        *said,
         "The val split has no masks and is not used." if "val" in counts and not counts["val"][1] else "",
         f"{_number(unlisted, 'image')} in no list: not used." if unlisted else "",
         f"{some(bare, 'image')} without a mask." if bare else "",
         f"{some(alone, 'mask')} without an image: not used." if alone else "",
         _split_like(listing, reading, tree.root),
         f"Pictures that are not used: {first_few(list(unused))}." if unused else "",
-        f"Lists that are not used: {first_few(other_lists)}." if other_lists else "",
+        f"Lists that are not used: {first_few(list(other_lists))}." if other_lists else "",
         f"Files that are no images, passed over: {_counts(tree.skipped)}." if tree.skipped else "",
     ]
     sentences = tuple(line for line in lines if line)

@@ -102,7 +102,12 @@ def shared_parts(paths: Collection[Sequence[str]]) -> tuple[str, ...]:
 
 
 def _literal(folders: Iterable[str]) -> str:
-    return "".join(("*" if set("*{}") & set(part) else part) + "/" for part in folders)
+    return "".join(f"{literal_part(part)}/" for part in folders)
+
+
+def literal_part(name: str) -> str:
+    """A folder's name in a pattern: as it is, or * where it holds what patterns have a meaning for."""
+    return "*" if set("*{}") & set(name) else name
 
 
 def group_folders(names: Iterable[str], skip: int) -> list[Group]:

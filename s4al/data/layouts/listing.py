@@ -7,13 +7,12 @@ names written by another operating system still match.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 
 from s4al.data.dataset import SPLITS, Record
-from s4al.data.layouts.patterns import Key, Pattern, compile_pattern, match_names
-from s4al.data.layouts.tree import Tree, checked_id, is_picture, some
+from s4al.data.layouts.list_files import Entry, Names, find_lists, read_entries
+from s4al.data.layouts.patterns import Key, compile_pattern, match_names
+from s4al.data.layouts.tree import Tree, some
 from s4al.errors import ConfigError, DataError
 
 
@@ -38,7 +37,7 @@ def list_records(tree: Tree, images: str, masks: str, lists: str = "") -> Listin
     """
     found, labels = match_pairs(tree, images, masks)
     if lists:
-        found = _by_lists(tree, lists, found, images)
+        found = _by_lists(tree, lists, found, labels, images)
     elsewhere = {id: split for split, id in labels} if all(split == "" for split, _ in found) else {}
     records: list[Record] = []
     used: set[Key] = set()
@@ -75,30 +74,16 @@ def _without(tree: Tree, names: set[str]) -> list[str]:
 # --- lists ---
 
 
-def find_lists(tree: Tree, pattern: str) -> dict[str, str]:
-    """`{split: name}` of the list files that fit. Raises ConfigError, DataError for two lists of one split."""
-    compiled = compile_pattern(pattern, "data.lists")
-    found: dict[str, str] = {}
-    for name in tree.others:
-        key = compiled.key(name)
-        if key is None:
-            continue
-        if key[0] in found:
-            what = f"{found[key[0]]} and {name} in {tree.root} both list the {key[0]} split."
-            raise DataError(what, remedy="Remove one of them, or set data.lists to a pattern that only fits the other.")
-        found[key[0]] = name
-    return found
-
-
-def _by_lists(tree: Tree, pattern: str, found: dict[Key, str], images: str) -> dict[Key, str]:
+def _by_lists(tree: Tree, pattern: str, found: dict[Key, str], labels: dict[Key, str], images: str) -> dict[Key, str]:
     """The images that the lists name, in their splits; all others are for training where no list says what is."""
     chosen: dict[Key, str] = {}
     lists = find_lists(tree, pattern)
     if not lists:
         raise DataError(f"No list in {tree.root} fits data.lists={pattern!r}.", remedy="Check the pattern.")
     whose: dict[str, str] = {}
+    names, masks = Names(found), Names(labels)
     for split, list_name in sorted(lists.items()):
-        for key in _listed(tree, split, list_name, found, images):
+        for key in _listed(tree, read_entries(tree, list_name, split, names, masks), list_name, images):
             if whose.setdefault(found[key], split) != split:
                 what = f"{found[key]} is listed for {whose[found[key]]} and for {split} in {tree.root}."
                 raise DataError(what, remedy=f"Remove it from {list_name} or from {lists[whose[found[key]]]}.")
@@ -108,44 +93,14 @@ def _by_lists(tree: Tree, pattern: str, found: dict[Key, str], images: str) -> d
     return chosen
 
 
-def _listed(tree: Tree, split: str, list_name: str, found: Mapping[Key, str], images: str) -> list[Key]:
+def _listed(tree: Tree, entries: list[Entry], list_name: str, images: str) -> list[Key]:
     path = tree.root / list_name
-    compiled = compile_pattern(images, "data.images")
-    entries = read_list(path)
-    keys = {line: entry_key(line, split, found, compiled) for line in entries}
-    twice = [line for line, count in Counter(entries).items() if count > 1]
-    if twice:
-        raise DataError(f"{path} lists {some(twice, 'id')} more than once.", remedy="Remove the second ones.")
-    missing = sorted(line for line, key in keys.items() if key is None)
+    missing = sorted(entry.line for entry in entries if entry.key is None)
     if missing:
         what = f"{path} lists {some(missing, 'image')} not found as {images} in {tree.root}."
         raise DataError(what, remedy="Add the images, or remove them from the list.")
-    return [key for key in keys.values() if key is not None]
-
-
-def entry_key(line: str, split: str, found: Mapping[Key, str], images: Pattern) -> Key | None:
-    """What a line of a list names: an id, a file name, or an image's path below the data folder."""
-    ids = [line, line.rpartition(".")[0]] if is_picture(line) else [line]
-    keys = [(where, id) for id in ids for where in (split, "")]
-    if is_picture(line) and (key := images.key(line.removeprefix("./"))):
-        keys.append(key)
-    return next((key for key in keys if key in found), None)
-
-
-def read_list(path: Path) -> list[str]:
-    """The lines of a list file, without empty ones.
-
-    Raises DataError where it cannot be read, is not UTF-8, or names what is not below the data folder.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text.", remedy="Save it as UTF-8.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}).", remedy="Check its permissions.") from error
-    lines = [checked_id(line.strip()) for line in text.split("\n") if line.strip()]
-    for line in lines:
-        if ".." in PurePosixPath(line).parts:
-            remedy = "Use paths inside the data folder."
-            raise DataError(f"The path {line!r} in {path} leaves the folder {path.parent}.", remedy=remedy)
-    return lines
+    keys = [entry.key for entry in entries if entry.key is not None]
+    twice = [id for (_, id), count in Counter(keys).items() if count > 1]
+    if twice:
+        raise DataError(f"{path} lists {some(twice, 'id')} more than once.", remedy="Remove the second ones.")
+    return keys

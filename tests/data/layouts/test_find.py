@@ -564,13 +564,15 @@ def test_published_layouts_and_lists(tmp_path: Path, case: str) -> None:
 
 def test_lists_that_are_not_used_are_named(tmp_path: Path) -> None:
     tree = "images/a{0-5}.jpg masks/a{0-5}.png"
-    layout = find_layout(make(tmp_path, tree, {"train.txt": "trained on Monday\n", "lists/val.txt": "../a00\n"}))
-    assert "Lists that are not used: lists/val.txt; train.txt." in layout.lines
+    layout = find_layout(make(tmp_path, tree, {"train.txt": "a00\nat last\n", "lists/val.txt": "../../a00\n"}))
+    (said,) = (line for line in layout.lines if line.startswith("Lists that are not used"))
+    assert "train.txt (no image in 1 of 2 lines, as 'at last')" in said
+    assert "lists/val.txt (The path '../../a00' in " in said and "leaves the folder" in said
     (tmp_path / "train.txt").write_bytes(b"a00\na01\n")
     (tmp_path / "test.txt").write_bytes(b"a04\n")
     layout = find_layout(tmp_path)
     assert layout.settings["lists"] == "{split}.txt" and "2 images in no list: not used." in layout.lines
-    assert "Lists that are not used: lists/val.txt." in layout.lines
+    assert any(line.startswith("Lists that are not used: lists/val.txt (") for line in layout.lines)
     (tmp_path / "test.txt").write_bytes(b"\xff\xfe")
     assert find_layout(tmp_path).settings["lists"] == ""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,74 +18,20 @@ from numpy.typing import NDArray
 
 from s4al.data.dataset import SPLITS, Record
 from s4al.data.headers import Refused
-from s4al.data.images import load_image
-from s4al.data.layouts.folders import group_folders
+from s4al.data.images import load_image, stored_size
+from s4al.data.layouts.coco_files import BACKGROUND, MAX_BYTES, annotation_files
 from s4al.data.layouts.list_files import Names
-from s4al.data.layouts.pairing import Reading
 from s4al.data.layouts.patterns import Key, compile_pattern, match_names
 from s4al.data.layouts.shapes import paint
-from s4al.data.layouts.splits import ANY_ALIAS
 from s4al.data.layouts.tree import Tree, checked_id, some
 from s4al.data.masks import IGNORE, VOID, write_mask
 from s4al.data.palettes import distinct_palette
+from s4al.data.pool import first_few
 from s4al.errors import DataError, ImageError, MaskError
 from s4al.files import commit_folder, storage_errors
 
-BACKGROUND = "background"
-_MAX_BYTES = 2**31
 _EXPORT = "Export the annotations again, or repair the file."
 _WORDS = {int: "whole number", str: "text", list: "list"}
-_ANNOTATIONS = re.compile(
-    rf"(?i:((?:.*/)?(?:panoptic|instances|stuff)_)({ANY_ALIAS})(\d*\.json)|"
-    rf"((?:.*/)?)({ANY_ALIAS})(/_annotations\.coco\.json))"
-)
-_PANOPTIC_FOLDER = re.compile(r"(?i:(?:.*/)?panoptic_[^/]*/.*)")
-
-
-def coco_layouts(tree: Tree, masks: str = "") -> list[Reading]:
-    """The readings of `tree` as COCO, by the names of its annotation files; none where there are folders of masks.
-
-    The annotation files are those that fit `masks` where it is given.
-    """
-    patterns = {masks} if masks else set()
-    for name in tree.others if not masks else ():
-        if name.isprintable() and (found := _ANNOTATIONS.fullmatch(name)):
-            before, _, after = found.groups()[:3] if found[2] else found.groups()[3:]
-            patterns.add(f"{before}{{split}}{after}")
-    pictures = [name for name in tree.pictures if not is_panoptic(name)]
-    groups = group_folders(pictures, 0) if patterns else []
-    if not masks and any(group.kind == "masks" for group in groups):
-        return []
-    chosen = [g for g in groups if g.kind == "images"] or [g for g in groups if g.aliases] or groups
-    return [
-        Reading(f"{group.bases()[0]}*", pattern, adapter="coco", name=_name(pattern))
-        for pattern in sorted(patterns)
-        for group in chosen
-    ]
-
-
-def is_panoptic(name: str) -> bool:
-    """Whether a picture's name is that of a panoptic PNG."""
-    return _PANOPTIC_FOLDER.fullmatch(name) is not None
-
-
-def _name(pattern: str) -> str:
-    if "panoptic" in pattern.lower():
-        return "COCO panoptic (pixels of no segment are not labelled)"
-    return f"COCO annotations (pixels of none are the class {BACKGROUND!r})"
-
-
-def annotation_files(tree: Tree, pattern: str) -> dict[str, str]:
-    """`{split: name}` of the annotation files that fit `data.masks`. Raises DataError where there are none."""
-    names = match_names(compile_pattern(pattern, "data.masks"), tree.others, tree.root)
-    if not names:
-        raise DataError(f"No file in {tree.root} fits data.masks={pattern!r}.", remedy="Check the pattern.")
-    found: dict[str, str] = {}
-    for (split, _), name in names.items():
-        if found.setdefault(split or "train", name) != name:
-            what = f"{found[split or 'train']} and {name} in {tree.root} both annotate one split."
-            raise DataError(what, remedy="Narrow data.masks to one of them.")
-    return found
 
 
 @dataclass(frozen=True)
@@ -127,6 +72,7 @@ def render(tree: Tree, images: str, masks: str, folder: Path, max_megapixels: fl
     target = folder / f"coco-{digest[:16]}"
     records = [record for annotations in read for record in _records(tree, annotations, found, images, target)]
     if not target.exists():
+        _check_sizes(tree, read, max_megapixels)
         palette = distinct_palette(len(names))
         with storage_errors(f"writing {target}", kept=""), commit_folder(target) as temporary:
             for annotations in read:
@@ -150,6 +96,7 @@ class _Image:
     width: int
     annotations: list[dict[str, Any]]
     id: str = ""
+    path: str = ""  # below the data folder
 
 
 @dataclass(frozen=True)
@@ -162,16 +109,27 @@ class _Annotations:
     panoptic: bool
 
 
-def _read(path: Path, name: str, split: str, max_megapixels: float) -> _Annotations:
+def listed_images(path: Path, name: str) -> list[str]:
+    """The file names of the images that an annotation file lists. Raises DataError."""
+    entries = _get(_load(path, name)[0], "images", list, name)
+    return [checked_id(_get(entry, "file_name", str, f"an image of {name}")) for entry in entries]
+
+
+def _load(path: Path, name: str) -> tuple[Any, bytes]:
+    """What the JSON file holds, and its bytes."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise DataError(f"{name} has more than {_MAX_BYTES:,} bytes.", remedy="Split it, or leave annotations out.")
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{name} has more than {MAX_BYTES:,} bytes.", remedy="Split it, or leave annotations out.")
         data = path.read_bytes()
-        tree = json.loads(data)
+        return json.loads(data), data
     except OSError as error:
         raise DataError(f"{name} cannot be read ({error.strerror}).", remedy="Check its permissions.") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name} is not JSON.", remedy="Export the annotations again.") from error
+
+
+def _read(path: Path, name: str, split: str, max_megapixels: float) -> _Annotations:
+    tree, data = _load(path, name)
     categories: dict[int, str] = {}
     for entry in _get(tree, "categories", list, name):
         where = f"a category of {name}"
@@ -187,6 +145,9 @@ def _read(path: Path, name: str, split: str, max_megapixels: float) -> _Annotati
             raise DataError(f"{name} has an annotation of image {image}, which it does not list.", remedy=_EXPORT)
         images[image].annotations.append(entry)
     panoptic = bool(annotations) and "segments_info" in annotations[0]
+    if annotations and not panoptic and not any(entry.get("segmentation", True) for entry in annotations):
+        what = f"{name} holds boxes alone: the segmentation of all its {len(annotations):,} annotations is empty."
+        raise DataError(what, remedy="Export polygons or masks, not boxes.")
     return _Annotations(name, split, hashlib.sha256(data).hexdigest(), categories, images, panoptic)
 
 
@@ -237,7 +198,7 @@ def _records(tree: Tree, annotations: _Annotations, found: dict[Key, str], image
         if key is None:
             missing.append(image.file_name)
             continue
-        image.id = key[1]
+        image.id, image.path = key[1], found[key]
         if image.id in records:
             raise DataError(f"{annotations.name} lists {image.file_name} more than once.", remedy=_EXPORT)
         labelled = image.annotations or not annotations.panoptic
@@ -247,6 +208,34 @@ def _records(tree: Tree, annotations: _Annotations, found: dict[Key, str], image
         what = f"{annotations.name} lists {some(sorted(missing), 'image')} not found as {images} in {tree.root}."
         raise DataError(what, remedy="Add the images, or set data.images.")
     return [records[id] for id in sorted(records)]
+
+
+def _check_sizes(tree: Tree, read: list[_Annotations], max_megapixels: float) -> None:
+    """Raises MaskError where images are of other sizes than their entries say; the masks would not fit them."""
+    wrong: list[str] = []
+    for file in read:
+        for number, image in file.images.items():
+            size = _shown_size(tree.root / image.path, (image.height, image.width), max_megapixels)
+            if size not in (None, (image.height, image.width)):
+                said = f"{file.name} gives image {number} ({image.file_name}) {image.width} x {image.height} pixels"
+                wrong.append(f"{said}, and {image.path} has {size[1]} x {size[0]}")
+    if wrong:
+        remedy = "Correct the width and height of the entry, or put the image back that was annotated."
+        raise MaskError(f"{first_few(wrong)}.", remedy=remedy)
+
+
+def _shown_size(path: Path, listed: tuple[int, int], max_megapixels: float) -> tuple[int, int] | None:
+    """(height, width) as the image is read beside a mask of the size `listed`; None where it cannot be read at all."""
+    try:
+        size = stored_size(path, path.name, max_megapixels=max_megapixels)
+        if size == listed[::-1] != listed:  # it may be turned by its EXIF orientation
+            height, width = load_image(path, path.name, max_megapixels=max_megapixels, mask_size=listed).pixels.shape[
+                :2
+            ]
+            return height, width
+    except ImageError:  # reading it for the pool says so
+        return None
+    return size
 
 
 # --- drawing ---

@@ -17,9 +17,11 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from s4al.data.dataset import SPLITS, Links, Record
-from s4al.data.layouts.coco import annotation_files, coco_layouts, is_panoptic
+from s4al.data.layouts.coco import listed_images
+from s4al.data.layouts.coco_files import annotation_files, coco_layouts, is_panoptic, no_annotations
 from s4al.data.layouts.folders import LOOKED_FOR, shared_parts
 from s4al.data.layouts.known import known_layout
+from s4al.data.layouts.list_files import Names
 from s4al.data.layouts.listing import Listing, list_records, match_pairs
 from s4al.data.layouts.pairing import Reading
 from s4al.data.layouts.readings import read_folders
@@ -31,6 +33,7 @@ from s4al.errors import DataError
 
 _TEST_KEPT_BACK = ("cityscapes", "voc")  # whose authors keep the masks of the test split
 _LIKE_A_SPLIT = re.compile(rf"(?i:(?:.*[_\-. \d])?(?:{ANY_ALIAS})(?:[_\-. \d].*|(?:data)?set)?)")
+_MOST_READINGS = 4  # are named
 
 
 @dataclass(frozen=True)
@@ -103,17 +106,27 @@ def _patterns(reading: Reading) -> tuple[str, str, str]:
 
 
 def _list_coco(tree: Tree, reading: Reading) -> Listing:
-    """The images, each with its split's annotation file for a mask."""
+    """The images, each with its split's annotation file for a mask. Where only the annotation files have splits, their
+    images are in them, and no others are used."""
     files = annotation_files(tree, reading.masks)
     records = list_records(tree, reading.images, "").records
+    if "{split}" in reading.masks and "{split}" not in reading.images:
+        by_id = {record.id: record for record in records}
+        known = Names({("", id): record.image.relative_to(tree.root).as_posix() for id, record in by_id.items()})
+        listed = [(split, listed_images(tree.root / file, file)) for split, file in files.items()]
+        keys = [(split, key) for split, names in listed for name in names if (key := known.key(name))]
+        records = tuple(replace(by_id[id], split=split) for split, (_, id) in keys)
     masks = {split: tree.root / name for split, name in files.items()}
     return Listing(tuple(replace(record, mask=masks.get(record.split)) for record in records), ())
 
 
 def _choose(tree: Tree, adapter: str, images: str, masks: str) -> Reading:
     if adapter == "coco" or (adapter == "auto" and (masks.endswith(".json") or not masks)):
-        readings = [replace(reading, images=images or reading.images) for reading in coco_layouts(tree, masks)]
-        if readings or adapter == "coco":
+        found = coco_layouts(tree, masks, asked=adapter == "coco")
+        readings = [replace(reading, images=images or reading.images) for reading in found]
+        if adapter == "coco" and not readings:
+            raise no_annotations(tree)
+        if readings:
             return _only(tree, list(dict.fromkeys(readings)))
     if images and masks and adapter in ("auto", "folder"):
         return Reading(images, masks)
@@ -133,8 +146,9 @@ def _only(tree: Tree, readings: list[Reading]) -> Reading:
     if not readings:
         raise DataError(f"{tree.root} does not have the expected layout.", remedy=f"Looked for: {LOOKED_FOR}.")
     if len(readings) > 1:
-        first, second = readings[:2]
-        what = f"{tree.root} can be read as {first.settings}, or as {second.settings}."
+        ways = [reading.settings for reading in readings[:_MOST_READINGS]]
+        rest = f", or in {len(readings) - len(ways):,} more ways" if len(readings) > len(ways) else ""
+        what = f"{tree.root} can be read as {', or as '.join(ways)}{rest}."
         raise DataError(what, remedy="Add the right one to the command.")
     return readings[0]
 

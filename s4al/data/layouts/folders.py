@@ -102,12 +102,14 @@ def shared_parts(paths: Collection[Sequence[str]]) -> tuple[str, ...]:
 
 
 def _literal(folders: Iterable[str]) -> str:
-    return "".join(f"{literal_part(part)}/" for part in folders)
+    return "".join(("*" if set("*{}") & set(part) else part) + "/" for part in folders)
 
 
-def literal_part(name: str) -> str:
-    """A folder's name in a pattern: as it is, or * where it holds what patterns have a meaning for."""
-    return "*" if set("*{}") & set(name) else name
+def base_of(names: Collection[str]) -> str:
+    """The folders that all these files are in, with a slash at the end, and ** where they are in several below."""
+    folders = {tuple(name.split("/")[:-1]) for name in names}
+    shared = shared_parts(folders)
+    return _literal(shared) + ("" if folders == {shared} else "**/")
 
 
 def group_folders(names: Iterable[str], skip: int) -> list[Group]:

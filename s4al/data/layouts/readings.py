@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from s4al.data.layouts.folders import Group, group_folders, literal_part, shared_parts
+from s4al.data.layouts.folders import Group, base_of, group_folders, shared_parts
 from s4al.data.layouts.one_folder import last_part, read_one_folder
 from s4al.data.layouts.pairing import SAME, Reading, pairing_rules, pairs_of
 from s4al.data.layouts.patterns import Key, compile_pattern, match_names
@@ -68,16 +68,9 @@ def read_folders(tree: Tree, images: str = "", masks: str = "") -> list[Reading]
 
 def pair_names(root: Path, images: Collection[str], masks: Collection[str]) -> Reading | None:
     """The one reading that pairs these images with these masks; None where there is none, or several."""
-    image, mask = (_Side(sorted(names), (_base_of(names),)) for names in (images, masks))
+    image, mask = (_Side(sorted(names), (base_of(names),)) for names in (images, masks))
     found = [reading for share, reading in _options(root, image, mask) if share >= _BELIEVED]
     return found[0] if len(found) == 1 else None
-
-
-def _base_of(names: Collection[str]) -> str:
-    """The folders that all these files are in, and ** where they are in several below."""
-    folders = {tuple(name.split("/")[:-1]) for name in names}
-    shared = shared_parts(folders)
-    return "".join(f"{literal_part(part)}/" for part in shared) + ("" if folders == {shared} else "**/")
 
 
 def _is_drawn(group: Group) -> bool:

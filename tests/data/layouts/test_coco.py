@@ -386,6 +386,118 @@ def test_folders_of_masks_are_read_before_json(instances: Path, save_png: Save) 
     assert layout.adapter == "folder" and layout.settings["masks"] == "masks/{split}2017/*"
 
 
+# --- annotation files of any name ---
+
+ORDINARY = [
+    "annotations.json",
+    "instances.json",
+    "result.json",
+    "labels/my annotations.json",
+    "a/b/_annotations.coco.json",
+]
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+@pytest.mark.parametrize("adapter", ["auto", "coco"])
+def test_annotation_files_are_known_by_their_content(tmp_path: Path, name: str, adapter: str) -> None:
+    root = tmp_path / "data"
+    save_images(root / "images", 1, 2, 3)
+    save_json(root / name, shapes(1, 2, 3))
+    save_json(root / "meta.json", {"images": 3, "categories": []})
+    layout = find_layout(root, adapter=adapter)
+    assert (layout.adapter, layout.settings["masks"], layout.settings["images"]) == ("coco", name, "images/*")
+    assert layout.counts == {"train": (3, 3)}
+    images, masks = (f'data.{key}="{layout.settings[key]}"' for key in ("images", "masks"))
+    dataset = open_coco(root, 'data.test_split="drawn"', images, masks)
+    assert dataset.class_names == ("background", "road", "car") and len(dataset.records) == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "pattern"),
+    [
+        (("train.json", "val.json"), "{split}.json"),
+        (("annotations/my_train.json", "annotations/my_val.json"), "annotations/my_{split}.json"),
+        (("train/coco.json", "valid/coco.json"), "{split}/coco.json"),
+        (("train/train.json", "val/val.json"), "*/{split}.json"),
+        (("test-data/train.json", "test-data/val.json"), "test-data/{split}.json"),
+    ],
+)
+def test_splits_by_annotation_files_alone(tmp_path: Path, files: tuple[str, str], pattern: str) -> None:
+    """All images lie in one folder: which split one belongs to say the files that list it."""
+    root = tmp_path / "data"
+    save_images(root / "images", 1, 2, 3, 4, 5)
+    for name, images in zip(files, ((1, 2, 3), (4,)), strict=True):
+        save_json(root / name, shapes(*images))
+    layout = find_layout(root)
+    assert (layout.adapter, layout.settings["test_split"]) == ("coco", "val")
+    assert layout.settings["masks"] == pattern
+    assert layout.counts == {"train": (3, 3), "val": (1, 1)}
+    given = [f'data.{key}="{layout.settings[key]}"' for key in ("images", "masks")]
+    assert [(r.id, r.split) for r in open_coco(root, *given).records if r.split == "test"] == [("0004", "test")]
+
+
+def test_candidates_are_named_with_the_setting_that_picks_one(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    save_images(root / "images", 1, 2)
+    for name in ("first.json", "second.json"):
+        save_json(root / name, shapes(1, 2))
+    with pytest.raises(DataError, match=r'data.masks="first.json", or as .* data.masks="second.json"'):
+        find_layout(root, adapter="coco")
+    assert find_layout(root, masks="second.json").settings["masks"] == "second.json"
+    assert find_layout(root, adapter="coco", masks="first.json").settings["adapter"] == "coco"
+
+
+def test_masks_are_read_before_annotations_but_where_coco_is_asked_for(tmp_path: Path, save_png: Save) -> None:
+    root = tmp_path / "data"
+    save_images(root / "images", 1, 2)
+    save_json(root / "annotations.json", shapes(1, 2))
+    for i in (1, 2):
+        save_png(root / "masks" / f"{i:04d}.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+    assert find_layout(root).adapter == "folder"
+    assert find_layout(root, adapter="coco").settings["masks"] == "annotations.json"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, r"holds no annotation file of COCO: there is no \.json"),
+        ({"a.json": "[1, 2]"}, r"none of its 1 JSON file \(a.json\) has the lists images, annotations and categories"),
+        ({"a.json": '{"images": [], "annotations": []}'}, r"none of its 1 JSON file"),
+        ({"images/0001.json": json.dumps(shapes(1))}, r"none of its 1 JSON file"),  # one image's own
+    ],
+)
+def test_no_annotation_file(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    root = tmp_path / "data"
+    save_images(root / "images", 1, 2)
+    for name, text in files.items():
+        save_json(root / name, text)
+    with pytest.raises(DataError, match=message) as caught:
+        find_layout(root, adapter="coco")
+    assert "Export the annotations as COCO" in caught.value.remedy
+    assert find_layout(root).adapter == "folder"
+
+
+def test_keys_are_found_wherever_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "data"
+    save_images(root / "images", 1, 2)
+    text = json.dumps(shapes(1, 2), indent=1)
+    save_json(root / "a.json", "\ufeff" + text)
+    for chunk in (60, 97, 333):  # keys are cut in two
+        monkeypatch.setattr("s4al.data.layouts.coco_files._CHUNK", chunk)
+        assert find_layout(root).adapter == "coco"
+    monkeypatch.setattr("s4al.data.layouts.coco_files.MAX_BYTES", len(text) // 2)
+    assert find_layout(root).adapter == "folder"
+
+
+def test_boxes_alone_are_no_masks(instances: Path) -> None:
+    value = shapes(1, 2, 3)
+    for annotation in value["annotations"]:
+        annotation["segmentation"] = []
+    save_json(instances / "annotations/instances_train2017.json", value)
+    with pytest.raises(DataError, match=r"instances_train2017.json holds boxes alone.* all its 6 annotations"):
+        open_coco(instances)
+
+
 # --- files that lie ---
 
 
@@ -452,12 +564,27 @@ def test_what_is_no_annotation_file(instances: Path, text: str) -> None:
         open_coco(instances)
 
 
-def test_sizes_must_agree_with_the_image(instances: Path, tmp_path: Path) -> None:
+def test_sizes_must_agree_with_the_image(instances: Path) -> None:
+    """The entry is at fault, and named; not the mask that would be rendered by it."""
     Image.fromarray(np.zeros((WIDTH, HEIGHT, 3), np.uint8)).save(instances / "train2017/0002.jpg")
-    (tmp_path / "out").mkdir()
-    settings = config(instances)
-    with pytest.raises(MaskError, match=r"it is 8 x 6, its image is 6 x 8"):
-        ingest(open_coco(instances), settings, tmp_path / "out", lambda *call: None, tmp_path / "faults.csv")
+    Image.fromarray(np.zeros((5, 5, 3), np.uint8)).save(instances / "train2017/0003.jpg")
+    said = (
+        r"instances_train2017.json gives image 2 \(0002.jpg\) 8 x 6 pixels, and train2017/0002.jpg has 6 x 8; .*image 3"
+    )
+    with pytest.raises(MaskError, match=said) as caught:
+        open_coco(instances)
+    assert "Correct the width and height of the entry" in caught.value.remedy
+    assert not (instances.parent / "rendered").exists() or not list((instances.parent / "rendered").iterdir())
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_sizes_may_be_those_of_an_image_that_exif_turns(instances: Path, orientation: int) -> None:
+    """Whether stored or shown as the entry says: so is the image then read beside its mask."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = (WIDTH, HEIGHT, 3) if orientation == 6 else (HEIGHT, WIDTH, 3)
+    Image.fromarray(np.zeros(stored, np.uint8)).save(instances / "train2017/0002.jpg", exif=exif)
+    assert len(open_coco(instances).records) == 4
 
 
 @pytest.mark.parametrize(

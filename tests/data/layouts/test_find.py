@@ -600,7 +600,7 @@ def test_an_adapter_that_is_given_decides(tmp_path: Path, adapter: str, tree: st
         assert (layout.settings["images"], layout.settings["test_split"]) == settings
 
 
-@pytest.mark.parametrize("adapter", ["camvid", "cityscapes", "voc", "coco"])
+@pytest.mark.parametrize("adapter", ["camvid", "cityscapes", "voc"])
 def test_an_adapter_that_does_not_fit(tmp_path: Path, adapter: str) -> None:
     make(tmp_path, "images/a{0-5}.jpg masks/a{0-5}.png")
     with pytest.raises(DataError, match=r"does not have the expected layout. Looked for: <split>/images"):

@@ -17,23 +17,28 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from s4al.data.dataset import SPLITS, Links, Record
+from s4al.data.layouts.advice import CONVERT, unread_files, unread_masks, with_splits
+from s4al.data.layouts.choose import (
+    check_has_images,
+    check_has_train,
+    check_images_alone,
+    choose_reading,
+    printable,
+)
 from s4al.data.layouts.coco import listed_images
-from s4al.data.layouts.coco_files import annotation_files, coco_layouts, is_panoptic, no_annotations
+from s4al.data.layouts.coco_files import annotation_files, is_panoptic
 from s4al.data.layouts.folders import LOOKED_FOR, shared_parts
-from s4al.data.layouts.known import known_layout
 from s4al.data.layouts.list_files import Names
 from s4al.data.layouts.listing import Listing, list_records, match_pairs
 from s4al.data.layouts.pairing import Reading
-from s4al.data.layouts.readings import read_folders
-from s4al.data.layouts.split_lists import agrees_with_lists, check_listed_masks, find_split_lists
+from s4al.data.layouts.split_lists import check_listed_masks, find_split_lists
 from s4al.data.layouts.splits import ALIASES, ANY_ALIAS, drawn_test
-from s4al.data.layouts.tree import Tree, checked_id, some, walk
+from s4al.data.layouts.tree import UNREAD_SUFFIXES, Tree, checked_id, some, walk
 from s4al.data.pool import first_few
 from s4al.errors import DataError
 
 _TEST_KEPT_BACK = ("cityscapes", "voc")  # whose authors keep the masks of the test split
 _LIKE_A_SPLIT = re.compile(rf"(?i:(?:.*[_\-. \d])?(?:{ANY_ALIAS})(?:[_\-. \d].*|(?:data)?set)?)")
-_MOST_READINGS = 4  # are named
 
 
 @dataclass(frozen=True)
@@ -81,17 +86,18 @@ def find_layout(
     ConfigError : a pattern that is none.
     """
     tree = walk(root, links)
-    if not tree.pictures:
-        what = f"{root} holds no images"
-        raise DataError(f"{what} ({_counts(tree.skipped)}).", remedy=f"Looked for: {LOOKED_FOR}.")
+    check_has_images(tree)
     for name in tree.pictures:  # patterns and messages are made of them
         checked_id(name)
-    reading = _choose(tree, adapter, images, masks)
+    reading = choose_reading(tree, adapter, images, masks)
     split_lists = find_split_lists(tree, reading, lists)
     reading = replace(reading, lists=split_lists.pattern)
     listing = _list_coco(tree, reading) if reading.adapter == "coco" else list_records(tree, *_patterns(reading))
     if not listing.records:
         raise DataError(f"No image in {root} fits data.images={reading.images!r}.", remedy="Check the pattern.")
+    if not (images or reading.masks):
+        check_images_alone(tree, reading, listing.records)
+    check_has_train(tree, reading, listing.records, given=bool(images))
     warning = ""
     if reading.adapter != "coco":
         warning = check_listed_masks(tree, reading, listing.records, masks_given=bool(masks))
@@ -118,39 +124,6 @@ def _list_coco(tree: Tree, reading: Reading) -> Listing:
         records = tuple(replace(by_id[id], split=split) for split, (_, id) in keys)
     masks = {split: tree.root / name for split, name in files.items()}
     return Listing(tuple(replace(record, mask=masks.get(record.split)) for record in records), ())
-
-
-def _choose(tree: Tree, adapter: str, images: str, masks: str) -> Reading:
-    if adapter == "coco" or (adapter == "auto" and (masks.endswith(".json") or not masks)):
-        found = coco_layouts(tree, masks, asked=adapter == "coco")
-        readings = [replace(reading, images=images or reading.images) for reading in found]
-        if adapter == "coco" and not readings:
-            raise no_annotations(tree)
-        if readings:
-            return _only(tree, list(dict.fromkeys(readings)))
-    if images and masks and adapter in ("auto", "folder"):
-        return Reading(images, masks)
-    known = None if adapter == "folder" or (images and adapter == "auto") else known_layout(tree, adapter)
-    # other masks of Pascal VOC, say those of SegmentationClassAug, have the same classes
-    if known and (adapter != "auto" or not masks or known.adapter == "voc"):
-        return replace(known, images=images or known.images, masks=masks or known.masks)
-    if adapter not in ("auto", "folder"):
-        return _only(tree, [])
-    readings = read_folders(tree, images, masks)
-    if len(readings) > 1:
-        readings = [reading for reading in readings if agrees_with_lists(tree, reading)] or readings
-    return _only(tree, readings)
-
-
-def _only(tree: Tree, readings: list[Reading]) -> Reading:
-    if not readings:
-        raise DataError(f"{tree.root} does not have the expected layout.", remedy=f"Looked for: {LOOKED_FOR}.")
-    if len(readings) > 1:
-        ways = [reading.settings for reading in readings[:_MOST_READINGS]]
-        rest = f", or in {len(readings) - len(ways):,} more ways" if len(readings) > len(ways) else ""
-        what = f"{tree.root} can be read as {', or as '.join(ways)}{rest}."
-        raise DataError(what, remedy="Add the right one to the command.")
-    return readings[0]
 
 
 def _choose_test_split(records: Iterable[Record], fraction: float, adapter: str) -> tuple[str, str]:
@@ -193,6 +166,9 @@ def _describe(
     found, labels = match_pairs(tree, reading.images, reading.masks)
     unused = _unused(tree, {*found.values(), *labels.values()}, reading.adapter)
     unlisted = len(found) - len(listing.records)
+    unread, passed_over = unread_files(tree), _passed_over(tree)
+    missing = bare or not reading.masks or unread != unread_masks(tree)
+    warned = "WARNING: " if missing else "Files "  # arrays beside masks: labelme writes both
     lines = [
         *_layout_lines(tree, reading),
         "Splits: " + ", ".join(f"{s} {_number(n, 'image')} ({m:,} with a mask)" for s, (n, m) in counts.items()) + ".",
@@ -201,25 +177,28 @@ def _describe(
         f"{_number(unlisted, 'image')} in no list: not used." if unlisted else "",
         f"{some(bare, 'image')} without a mask." if bare else "",
         f"{some(alone, 'mask')} without an image: not used." if alone else "",
-        _split_like(listing, reading, tree.root),
+        _split_like(listing, reading, tree),
         f"Pictures that are not used: {first_few(list(unused))}." if unused else "",
         f"Lists that are not used: {first_few(list(other_lists))}." if other_lists else "",
-        f"Files that are no images, passed over: {_counts(tree.skipped)}." if tree.skipped else "",
+        f"{warned}of formats that are not read: {unread}. {CONVERT}." if unread else "",
+        f"Files that are no images, passed over: {passed_over}." if passed_over else "",
     ]
     sentences = tuple(line for line in lines if line)
     return Layout(reading.adapter, settings, sentences, counts, bare, alone, unused, tree.skipped)
 
 
-def _split_like(listing: Listing, reading: Reading, root: Path) -> str:
+def _split_like(listing: Listing, reading: Reading, tree: Tree) -> str:
     """Folders that say train or test in a form that is not known are all read as one; that has to be seen."""
     if reading.lists or "{split}" in reading.images + reading.masks:
         return ""
-    folders = {part for record in listing.records for part in record.image.relative_to(root).parts[:-1]}
+    folders = {part for record in listing.records for part in record.image.relative_to(tree.root).parts[:-1]}
     folders = {folder for folder in folders if ALIASES.get(folder.lower()) != "train"}  # as which all is read
     alike = sorted(folder for folder in folders if _LIKE_A_SPLIT.fullmatch(folder))
     if not alike:
         return ""
-    return f"WARNING: {', '.join(alike)} look like splits, and all is read as train. Name them train, val and test."
+    said = f"WARNING: {', '.join(alike)} look like splits, and all is read as train. Name them train, val and test"
+    offered = with_splits(tree, reading) if reading.masks else None
+    return f"{said}, or set {offered.settings}." if offered else f"{said}."
 
 
 def _layout_lines(tree: Tree, reading: Reading) -> list[str]:
@@ -243,13 +222,8 @@ def _unused(tree: Tree, used: set[str], adapter: str) -> tuple[str, ...]:
     return tuple(f"{folder}/ ({count:,})" for folder, count in sorted(folders.items()))
 
 
-def printable(name: str) -> str:
-    return name if name.isprintable() else ascii(name)
-
-
-def _counts(skipped: dict[str, int]) -> str:
-    if not skipped:
-        return "the folder is empty"
+def _passed_over(tree: Tree) -> str:
+    skipped = {suffix: count for suffix, count in tree.skipped.items() if suffix not in UNREAD_SUFFIXES}
     return ", ".join(f"{count:,} {printable(suffix) or 'without a suffix'}" for suffix, count in skipped.items())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from s4al.data.layouts.splits import ALIASES, ANY_ALIAS
 from s4al.errors import DataError
@@ -13,8 +13,8 @@ from s4al.errors import DataError
 # In lower case. SegmentationClassAug, SegmentationObject and the like are not read unless data.masks says so.
 IMAGE_WORD = re.compile(r"images?|imgs?|img_dir|jpegimages|leftimg8bit|photos?|pictures?|rgb|frames|sat")
 MASK_WORD = re.compile(
-    r"masks?|labels?|label(train)?ids|lbl|annot(s|ations?)?|ann_dir|gts?|gtfine|ground_?truth|segs?|segmaps?"
-    r"|segmentations?|segmentationclass(png)?"
+    r"masks?|labels?|label(train)?ids|lbls?|annot(s|ations?)?|ann_dir|gts?|gtfine|ground_?truth|segs?|segmaps?"
+    r"|segmentations?|segmentationclass(png)?|semantics?"
 )
 LOOKED_FOR = (
     "<split>/images/* <split>/masks/*, or images/<split>/* masks/<split>/*, or images/* masks/*, or a.jpg beside "
@@ -22,9 +22,15 @@ LOOKED_FOR = (
     "seg, segmentation, SegmentationClass or <split>_labels"
 )
 
+_FRONT = re.compile(r"(?:(\d+)|split|(?:data)?set|data)([_\-. ]+)(?=.)")
 _FIRST = re.compile(rf"({ANY_ALIAS})([_\-. ]?)(.*)")
 _LAST = re.compile(rf"(.*?)([_\-. ]?)({ANY_ALIAS})")
-_SPLIT_ALONE = re.compile(r"|set|data|split|\d+")
+_SPLIT_ALONE = re.compile(r"|(data)?set|data|split|\d+")
+_X_AND_Y = {"x": "images", "y": "masks"}  # beside a split's name: x_train y_train
+# Words in a folder's name that leave open what it holds: images_png, 5_Labels_all, masks_machine
+_SAY_NOTHING = re.compile(
+    r"all|bmp|class|data|dir|files|folder|jpe?g|machine|orig(inal)?|ortho|png|raw|semantic|set|tiff?"
+)
 
 
 @dataclass(frozen=True)
@@ -37,21 +43,45 @@ class Role:
     alias: str = ""
 
 
-def role_of(name: str) -> Role | None:
-    """Read a folder's name, in any case. None where it says nothing."""
-    lower = name.lower()
-    if kind := _kind(lower):
+def role_of(name: str, *, loose: bool = False) -> Role | None:
+    """Read a folder's name, in any case. None where it says nothing.
+
+    Parameters
+    ----------
+    loose : whether there may be words that say nothing beside one that does: images_png, 5_Labels_all.
+    """
+    if kind := _kind(name.lower(), loose):
         return Role(kind, text=name)
-    if (found := _FIRST.fullmatch(lower)) and (_kind(found[3]) or _SPLIT_ALONE.fullmatch(found[3])):
-        return Role(_kind(found[3]), ALIASES[found[1]], "{split}" + name[len(found[1]) :], name[: len(found[1])])
-    if (found := _LAST.fullmatch(lower)) and _kind(found[1]):
+    if role := _role_with_split(name, loose):
+        return role
+    front = _FRONT.match(name.lower())
+    role = _role_with_split(name[front.end() :], loose) if front else None
+    if front is None or role is None:
+        return None
+    number = "*" if front[1] else name[: front.start(2)]  # 01_train 02_val: another one for each split
+    return replace(role, text=f"{number}{front[2]}{role.text}")
+
+
+def _role_with_split(name: str, loose: bool) -> Role | None:
+    lower = name.lower()
+    if found := _FIRST.fullmatch(lower):
+        kind = _kind(found[3], loose) or (_X_AND_Y.get(found[3], "") if found[2] else "")
+        if kind or _SPLIT_ALONE.fullmatch(found[3]):
+            return Role(kind, ALIASES[found[1]], "{split}" + name[len(found[1]) :], name[: len(found[1])])
+    if found := _LAST.fullmatch(lower):
         length = len(found[3])
-        return Role(_kind(found[1]), ALIASES[found[3]], name[:-length] + "{split}", name[-length:])
+        if kind := _kind(found[1], loose) or (_X_AND_Y.get(found[1], "") if found[2] else ""):
+            return Role(kind, ALIASES[found[3]], name[:-length] + "{split}", name[-length:])
     return None
 
 
-def _kind(word: str) -> str:
-    return "images" if IMAGE_WORD.fullmatch(word) else "masks" if MASK_WORD.fullmatch(word) else ""
+def _kind(word: str, loose: bool) -> str:
+    kind = "images" if IMAGE_WORD.fullmatch(word) else "masks" if MASK_WORD.fullmatch(word) else ""
+    if kind or not loose:
+        return kind
+    telling = [part for part in re.split(r"[_\-. \d]+", word) if part and not _SAY_NOTHING.fullmatch(part)]
+    kinds = {_kind(part, False) for part in telling}
+    return kinds.pop() if len(kinds) == 1 else ""
 
 
 @dataclass
@@ -102,7 +132,12 @@ def shared_parts(paths: Collection[Sequence[str]]) -> tuple[str, ...]:
 
 
 def _literal(folders: Iterable[str]) -> str:
-    return "".join(("*" if set("*{}") & set(part) else part) + "/" for part in folders)
+    return "".join(f"{literal_part(part)}/" for part in folders)
+
+
+def literal_part(name: str) -> str:
+    """A folder's name in a pattern: as it is, or * where it holds what patterns have a meaning for."""
+    return "*" if set("*{}") & set(name) else name
 
 
 def base_of(names: Collection[str]) -> str:
@@ -112,8 +147,8 @@ def base_of(names: Collection[str]) -> str:
     return _literal(shared) + ("" if folders == {shared} else "**/")
 
 
-def group_folders(names: Iterable[str], skip: int) -> list[Group]:
-    """Group pictures by the roles of their folders; the first `skip` folders of all have none.
+def group_folders(names: Iterable[str], skip: int, *, loose: bool = False) -> list[Group]:
+    """Group pictures by the roles of their folders; the first `skip` folders of all have none. `loose` as `role_of`.
 
     Raises DataError where two folders stand for one split in the same place.
     """
@@ -122,7 +157,7 @@ def group_folders(names: Iterable[str], skip: int) -> list[Group]:
     for name in names:
         folder = name.rpartition("/")[0]
         if folder not in memory:
-            memory[folder] = _read_folder(tuple(folder.split("/")) if folder else (), skip)
+            memory[folder] = _read_folder(tuple(folder.split("/")) if folder else (), skip, loose)
         kind, roles, runs, split, alias = memory[folder]
         groups.setdefault((kind, roles), Group(kind, roles)).add(name, runs, split, alias)
     for group in groups.values():
@@ -130,13 +165,15 @@ def group_folders(names: Iterable[str], skip: int) -> list[Group]:
     return list(groups.values())
 
 
-def _read_folder(parts: tuple[str, ...], skip: int) -> tuple[str, tuple[str, ...], list[tuple[str, ...]], str, str]:
+def _read_folder(
+    parts: tuple[str, ...], skip: int, loose: bool
+) -> tuple[str, tuple[str, ...], list[tuple[str, ...]], str, str]:
     kind = split = alias = ""
     roles: list[str] = []
     runs: list[tuple[str, ...]] = []
     run = list(parts[:skip])
     for part in parts[skip:]:
-        role = role_of(part)
+        role = role_of(part, loose=loose)
         if role is None or not ((role.kind and not kind) or (role.split and not split)) or (role.split and split):
             run.append(part)
             continue

@@ -7,27 +7,25 @@ from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
 from s4al.data.layouts.folders import IMAGE_WORD, MASK_WORD, Group
-from s4al.data.layouts.pairing import SAME, Reading, pairing_rules
+from s4al.data.layouts.pairing import LOSSY, SAME, NotUnderstood, Reading, pairing_rules
 from s4al.data.layouts.patterns import compile_pattern, match_names
 from s4al.data.layouts.tree import some
-from s4al.errors import DataError
 
 _MANY = 0.1  # of the pictures named like masks: no accident
-_LOSSY = frozenset({".jpg", ".jpeg", ".webp"})  # a mask is never saved as one of these
+_DRAWN = re.compile(r".*[_\-. ](viz|visuali[sz]ation|overlay|preview)", re.IGNORECASE)  # of an image and its mask
 
 
 def read_one_folder(group: Group, root: Path) -> list[Reading]:
     """The ways to read the pictures of `group` as images and masks; none where they are images alone."""
+    if found := _one_folder_each(group):
+        return found
     base = group.bases()[0]
-    lossy = [name for name in group.names if _suffix(name) in _LOSSY]
-    lossless = [name for name in group.names if _suffix(name) not in _LOSSY]
+    lossy = [name for name in group.names if _suffix(name) in LOSSY]
+    lossless = [name for name in group.names if _suffix(name) not in LOSSY]
     if lossy and lossless:
         found = _readings(base, lossy, lossless, root)
         if found:
             return found
-    found = _one_folder_each(group)
-    if found:
-        return found
     for word, named_are_masks in ((MASK_WORD, True), (IMAGE_WORD, False)):
         named = [name for name in group.names if _has_word(name, word)]
         others = sorted(set(group.names) - set(named))
@@ -36,13 +34,13 @@ def read_one_folder(group: Group, root: Path) -> list[Reading]:
             return found
         if named_are_masks and len(named) >= _MANY * len(group.names):
             what = f"{some(named, 'picture')} in {root} are named like masks, but not as other pictures."
-            raise DataError(what, remedy="Set data.images and data.masks; or data.images alone if all are images.")
+            raise NotUnderstood(what, remedy="Set patterns for images and masks, or for images alone if all are such.")
     return []
 
 
 def _one_folder_each(group: Group) -> list[Reading]:
-    """Folders that each hold one image and one mask, which are called so: 07/image.png 07/mask.png."""
-    stems = {PurePosixPath(name).stem for name in group.names}
+    """Folders that each hold one image and one mask, which are called so: 07/image.png 07/mask.png, 07/mask_viz.png."""
+    stems = {stem for name in group.names if not _DRAWN.fullmatch(stem := PurePosixPath(name).stem)}
     images, masks = ([s for s in stems if word.fullmatch(s.lower())] for word in (IMAGE_WORD, MASK_WORD))
     if len(stems) == 2 and len(images) == len(masks) == 1:
         return [Reading(f"**/{images[0]}.*", f"**/{masks[0]}.*")]

@@ -13,10 +13,17 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from s4al.errors import DataError
+
 _BELIEVED = 0.9
+LOSSY = frozenset({".jpg", ".jpeg", ".webp"})  # a mask is never saved as one of these
 _SAMPLE = 300  # masks from which rules are proposed; they are then counted over all
 _PROPOSALS = 8  # the most frequent ones are counted
 _WORD_AT_END = re.compile(r"(?<=.)[_\-. ][A-Za-z]*$")
+
+
+class NotUnderstood(DataError):
+    """Names that no reading explains. Whoever catches it knows the folder, and says which settings would."""
 
 
 @dataclass(frozen=True)

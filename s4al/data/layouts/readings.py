@@ -6,11 +6,11 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from s4al.data.layouts.folders import Group, base_of, group_folders, shared_parts
 from s4al.data.layouts.one_folder import last_part, read_one_folder
-from s4al.data.layouts.pairing import SAME, Reading, pairing_rules, pairs_of
+from s4al.data.layouts.pairing import LOSSY, SAME, NotUnderstood, Reading, pairing_rules, pairs_of
 from s4al.data.layouts.patterns import Key, compile_pattern, match_names
 from s4al.data.layouts.tree import Tree
 from s4al.errors import DataError
@@ -57,8 +57,9 @@ def read_folders(tree: Tree, images: str = "", masks: str = "") -> list[Reading]
         readings = [reading for group in groups for reading in read_one_folder(group, tree.root)]
         if readings:
             return readings
-        what = f"{tree.root} holds masks ({mask_sides[0].patterns[0]}) and no images."
-        raise DataError(what, remedy="Add the images, or set data.images and data.masks.")
+        mask = mask_sides[0].patterns[0]
+        what = f"{tree.root} holds masks ({mask}) and no images."
+        raise NotUnderstood(what, remedy=f'Add the images; if {mask} are the images, set data.images="{mask}".')
     for sides in (image_sides, plain):
         readings = _pairs(tree.root, sides, mask_sides)
         if readings:
@@ -66,15 +67,28 @@ def read_folders(tree: Tree, images: str = "", masks: str = "") -> list[Reading]
     raise _no_pairs(tree.root, (image_sides or plain)[0], mask_sides[0])
 
 
-def pair_names(root: Path, images: Collection[str], masks: Collection[str]) -> Reading | None:
-    """The one reading that pairs these images with these masks; None where there is none, or several."""
-    image, mask = (_Side(sorted(names), (base_of(names),)) for names in (images, masks))
+def pair_names(
+    root: Path, images: Collection[str], masks: Collection[str], bases: tuple[str, str] | None = None
+) -> Reading | None:
+    """The one reading that pairs these images with these masks; None where there is none, or several.
+
+    Parameters
+    ----------
+    bases : the folder parts of the two patterns, with a slash at their ends; else the folders that all have in common.
+    """
+    image_base, mask_base = bases or (base_of(images), base_of(masks))
+    image, mask = _Side(sorted(images), (image_base,)), _Side(sorted(masks), (mask_base,))
     found = [reading for share, reading in _options(root, image, mask) if share >= _BELIEVED]
     return found[0] if len(found) == 1 else None
 
 
+def is_drawn(folder: str) -> bool:
+    """Whether a folder is called like one of pictures that were drawn from masks."""
+    return _DRAWN.fullmatch(folder) is not None
+
+
 def _is_drawn(group: Group) -> bool:
-    return not group.kind and any(_DRAWN.fullmatch(role) for role in group.roles)
+    return not group.kind and any(is_drawn(role) for role in group.roles)
 
 
 def _given(tree: Tree, pattern: str, setting: str) -> _Side | None:
@@ -87,15 +101,16 @@ def _given(tree: Tree, pattern: str, setting: str) -> _Side | None:
 
 
 def _group(names: list[str], has_images: bool, has_masks: bool) -> list[Group]:
-    """Groups of the pictures. The folder that holds all may be called anything: it is tried without a role first."""
+    """Groups of the pictures. The folder that holds all may be called anything: it is tried without a role first. Names
+    of several words count where no others do."""
     common = shared_parts([name.split("/")[:-1] for name in names])
-    groups, kinds = [], set()
-    for skip in (len(common), 0):
-        groups = group_folders(names, skip)
+    for loose, skip in product((False, True), (len(common), 0)):
+        groups = group_folders(names, skip, loose=loose)
         kinds = {group.kind for group in groups}
         if (has_masks or "masks" in kinds) and (has_images or kinds & {"images", ""}):
             return groups
-    return groups if "masks" in kinds else group_folders(names, len(common))
+    groups = group_folders(names, 0)
+    return groups if any(group.kind == "masks" for group in groups) else group_folders(names, len(common))
 
 
 def _sides(groups: Iterable[Group], kind: str) -> list[_Side]:
@@ -141,14 +156,18 @@ def _ids(root: Path, side: _Side, pattern: str) -> set[Key]:
     return set(match_names(compile_pattern(pattern, "data.images"), side.names, root))
 
 
-def _no_pairs(root: Path, image: _Side, mask: _Side) -> DataError:
+def _no_pairs(root: Path, image: _Side, mask: _Side) -> NotUnderstood:
     image_pattern, mask_pattern = image.patterns[0], mask.patterns[0]
     first_image, first_mask = min(_ids(root, image, image_pattern))[1], min(_ids(root, mask, mask_pattern))[1]
     what = (
         f"No mask of {root} has the name of an image: the first of {image_pattern} is {first_image!r}, "
         f"the first of {mask_pattern} is {first_mask!r}."
     )
-    return DataError(what, remedy="Rename them, or set data.images and data.masks to patterns whose * match the same.")
+    remedy = (
+        f"Rename them, so that {first_image} has a mask of its name; or set patterns whose * match the same, as "
+        f'data.images="{image_pattern}" data.masks="{mask_pattern}" then do.'
+    )
+    return NotUnderstood(what, remedy=remedy)
 
 
 # --- one folder, or images alone ---
@@ -170,7 +189,9 @@ def _without_mask_folder(root: Path, groups: list[Group], given: _Side | None) -
 
 
 def _believed(root: Path, image: _Side, mask: _Side) -> list[Reading]:
-    """Readings of folders that say nothing: an affix on both sides is then not enough."""
+    """Readings of folders that say nothing: an affix on both sides is then not enough, and no mask is lossy."""
+    if all(PurePosixPath(name).suffix.lower() in LOSSY for name in mask.names):
+        return []
     return [
         reading
         for share, reading in _options(root, image, mask)

@@ -15,6 +15,9 @@ from s4al.data.dataset import Links
 from s4al.data.images import IMAGE_SUFFIXES
 from s4al.errors import DataError
 
+# Pictures and arrays of formats that are not read, in lower case.
+_UNREAD = "gif heic heif avif jp2 j2k jpx jxl ppm pgm pnm tga psd svg exr dng nef cr2 arw dcm nii npy npz mat"
+UNREAD_SUFFIXES = frozenset(f".{name}" for name in _UNREAD.split())
 _NOT_DATA = frozenset({"thumbs.db", "desktop.ini"})  # and every name that starts with a dot
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # surrogates stand for bytes that are no UTF-8
 _MAX_LINKED_FOLDERS = 10_000  # links to folders of links multiply
@@ -35,6 +38,11 @@ class Tree:
     @cached_property
     def others(self) -> tuple[str, ...]:
         return tuple(name for name in self.names if not is_picture(name))
+
+    @cached_property
+    def unread(self) -> tuple[str, ...]:
+        """Names of the others that end like pictures or arrays of formats that are not read."""
+        return tuple(name for name in self.others if PurePosixPath(name).suffix.lower() in UNREAD_SUFFIXES)
 
     @cached_property
     def skipped(self) -> dict[str, int]:

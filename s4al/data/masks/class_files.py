@@ -36,6 +36,7 @@ CLASS_FILES = (
     "classes.txt",
     "codes.txt",
     "class_names.txt",  # labelme
+    "label_names.txt",  # labelme, beside each image
 )
 MAX_VALUE = 2**16 - 1
 

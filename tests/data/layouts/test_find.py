@@ -375,6 +375,115 @@ UNDERSTOOD: dict[str, tuple[str, str, str, tuple[int, int, int], str, str]] = {
         "drawn",
         "SegmentationClassVisualization/ (5)",
     ),
+    "imgs and lbls": ("imgs/a{0-5}.jpg lbls/a{0-5}.png", "imgs/*", "lbls/*", (5, 0, 0), "drawn", ""),
+    "x and y": (
+        splits("x_{s}/{s}{{0-5}}.jpg y_{s}/{s}{{0-5}}.png", "train", "test"),
+        "x_{split}/*",
+        "y_{split}/*",
+        (5, 0, 5),
+        "test",
+        "",
+    ),
+    "X and Y": (
+        splits("{s}_X/{s}{{0-5}}.jpg {s}_Y/{s}{{0-5}}.png", "Train", "Val"),
+        "{split}_X/*",
+        "{split}_Y/*",
+        (5, 5, 0),
+        "val",
+        "",
+    ),
+    "rgb and semantic of several scenes": (
+        "s1/rgb/a{0-5}.png s1/semantic/a{0-5}.png s2/rgb/a{0-5}.png s2/semantic/a{0-5}.png",
+        "**/rgb/*",
+        "**/semantic/*",
+        (10, 0, 0),
+        "drawn",
+        "",
+    ),
+    "LoveDA": (
+        splits("{s}/Urban/images_png/{s}{{0-3}}.png {s}/Rural/images_png/r{s}{{0-3}}.png", "Train", "Val", "Test")
+        + " "
+        + splits("{s}/Urban/masks_png/{s}{{0-3}}.png {s}/Rural/masks_png/r{s}{{0-3}}.png", "Train", "Val"),
+        "{split}/**/images_png/*",
+        "{split}/**/masks_png/*",
+        (6, 6, 6),
+        "val",
+        "The test split has no masks and is not used",
+    ),
+    "Supervisely": (
+        "ds0/img/a{0-5}.jpg ds0/ann/a{0-5}.jpg.json ds0/masks_machine/a{0-5}.png ds0/masks_human/a{0-5}.png meta.json",
+        "ds0/img/*",
+        "ds0/masks_machine/*",
+        (5, 0, 0),
+        "drawn",
+        "Pictures that are not used: ds0/masks_human/ (5).",
+    ),
+    "ISPRS": (
+        "2_Ortho_RGB/top_potsdam_2_{10-15}_RGB.tif 5_Labels_all/top_potsdam_2_{10-15}_label.tif",
+        "2_Ortho_RGB/*_RGB.*",
+        "5_Labels_all/*_label.*",
+        (5, 0, 0),
+        "drawn",
+        "images are named `*_RGB`, masks `*_label`",
+    ),
+    "labelme's folder for each image": (
+        splits(
+            "p{s}_json/img.png p{s}_json/label.png p{s}_json/label_viz.png p{s}_json/label_names.txt", "1", "2", "3"
+        ),
+        "**/img.*",
+        "**/label.*",
+        (3, 0, 0),
+        "drawn",
+        "Pictures that are not used: p1_json/ (1)",
+    ),
+    "numbered splits": (
+        splits(BY_SPLIT, "01_train", "02_val", "03_test"),
+        "*_{split}/images/*",
+        "*_{split}/masks/*",
+        (5, 5, 5),
+        "test",
+        "",
+    ),
+    "numbered with blanks": (
+        splits(BY_SPLIT, "1._train", "2._test"),
+        "*._{split}/images/*",
+        "*._{split}/masks/*",
+        (5, 0, 5),
+        "test",
+        "",
+    ),
+    "split in one word": (
+        splits("{s}Dataset/images/{s}{{0-5}}.jpg {s}Dataset/masks/{s}{{0-5}}.png", "Train", "Test"),
+        "{split}Dataset/images/*",
+        "{split}Dataset/masks/*",
+        (5, 0, 5),
+        "test",
+        "",
+    ),
+    "a word in front of the split": (
+        splits(BY_SPLIT, "split_train", "split_val"),
+        "split_{split}/images/*",
+        "split_{split}/masks/*",
+        (5, 5, 0),
+        "val",
+        "",
+    ),
+    "two folders of names that say nothing, one of them lossy": (
+        "Bilder/a{0-5}.jpg Masken/a{0-5}.png",
+        "Bilder/*",
+        "Masken/*",
+        (5, 0, 0),
+        "drawn",
+        "images=Bilder/*, masks=Masken/*",
+    ),
+    "names of several words give way to those of one": (
+        "images/a{0-5}.jpg masks/a{0-5}.png masks_png/a{0-5}.png",
+        "images/*",
+        "masks/*",
+        (5, 0, 0),
+        "drawn",
+        "Pictures that are not used: masks_png/ (5).",
+    ),
 }
 
 
@@ -415,7 +524,7 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
         ['data.images="*.jpg" data.masks="*_mask.png"', 'data.masks="*_seg.png"'],
     ),
     "two folders of names that say nothing": (
-        "original/a{0-5}.jpg truth/a{0-5}.png",
+        "original/a{0-5}.png truth/a{0-5}.png",
         ['data.images="original/*" data.masks="truth/*"', 'data.images="truth/*" data.masks="original/*"'],
     ),
     "some images below a split": (
@@ -424,7 +533,7 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     ),
     "masks by their names without images": (
         "x/a{0-5}_1.jpg x/a{0-5}_2.jpg x/mask_a{0-5}.png",
-        ["5 pictures (x/mask_a00.png, ", "are named like masks, but not as other pictures", "Set data.images"],
+        ["5 pictures (x/mask_a00.png, ", "are named like masks, but not as other pictures", "Set patterns for images"],
     ),
     "two names of one split": (
         splits(BY_SPLIT, "train", "val", "valid"),
@@ -603,7 +712,10 @@ def test_an_adapter_that_is_given_decides(tmp_path: Path, adapter: str, tree: st
 @pytest.mark.parametrize("adapter", ["camvid", "cityscapes", "voc"])
 def test_an_adapter_that_does_not_fit(tmp_path: Path, adapter: str) -> None:
     make(tmp_path, "images/a{0-5}.jpg masks/a{0-5}.png")
-    with pytest.raises(DataError, match=r"does not have the expected layout. Looked for: <split>/images"):
+    with pytest.raises(
+        DataError,
+        match=rf"not have the layout of data.adapter={adapter}; pictures are in images/ \(5 .jpg\), masks/ \(5 .png\)",
+    ):
         find_layout(tmp_path, adapter=adapter)
 
 
@@ -685,9 +797,7 @@ def test_what_tools_draw_beside_masks_is_no_image(tmp_path: Path, folder: str) -
         find_layout(root)
 
 
-@pytest.mark.parametrize(
-    "names", [("01_train", "02_test"), ("TrainDataset", "TestDataset"), ("train_day", "train_night")]
-)
+@pytest.mark.parametrize("names", [("train_day", "train_night"), ("train_day", "test_day"), ("old_train", "new_train")])
 def test_folders_that_look_like_splits_are_named(tmp_path: Path, names: tuple[str, str]) -> None:
     tree = " ".join(f"{name}/images/{name}{{0-5}}.jpg {name}/masks/{name}{{0-5}}.png" for name in names)
     layout = find_layout(make(tmp_path, tree))

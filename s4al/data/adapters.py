@@ -22,6 +22,7 @@ import numpy as np
 from s4al.config import Config
 from s4al.data import palettes
 from s4al.data.dataset import SPLITS, Dataset, Record
+from s4al.data.layouts.advice import unread_files
 from s4al.data.layouts.coco import render
 from s4al.data.layouts.find import find_layout
 from s4al.data.layouts.folders import LOOKED_FOR
@@ -40,12 +41,13 @@ from s4al.errors import ConfigError, DataError
 _SCENES = Reading("{split}/images/*", "{split}/masks/*", adapter="scenes")
 
 
-def open_dataset(config: Config, rendered: Path) -> Dataset:
+def open_dataset(config: Config, rendered: Path, tree: Tree | None = None) -> Dataset:
     """List the data set that `config.data` names, by its settings. Adapter "auto" is the scenes where there is no root.
 
     Parameters
     ----------
     rendered : where the embedded data set, or COCO's masks, are rendered (once).
+    tree : what is in the folder `config.data.root`, where it has been listed before.
 
     Raises
     ------
@@ -55,17 +57,19 @@ def open_dataset(config: Config, rendered: Path) -> Dataset:
     """
     data = config.data
     adapter = data.adapter
-    if adapter == "auto":
-        adapter = _found_adapter(config) if data.root else "scenes"
+    if adapter == "auto" and not data.root:
+        adapter = "scenes"
     if adapter == "scenes":
-        dataset = _open_scenes(rendered, config)
+        dataset, tree = _open_scenes(rendered, config), None
     else:
-        tree = walk(_existing_root(config), data.links)
+        tree = tree or walk(_existing_root(config), data.links)
+        adapter = _found_adapter(tree, config) if adapter == "auto" else adapter
         dataset = _open_coco(tree, config, rendered) if adapter == "coco" else _ADAPTERS[adapter](tree, config)
     records = _unique_ids(_without_bare_val(_choose_test_split(dataset.records, config)))
     dataset = replace(dataset, records=records, links=config.data.links)
-    _check_labelled(dataset, config.data.oracle)
-    _check_pairs(records, config.data.oracle, dataset.root)
+    unread = unread_files(tree) if tree else ""
+    _check_labelled(dataset, config.data.oracle, unread)
+    _check_pairs(dataset, config.data.oracle, unread)
     return dataset
 
 
@@ -78,10 +82,9 @@ def open_images(root: Path, class_names: Iterable[str]) -> Dataset:
     return Dataset(root, names, distinct_palette(len(names)), records, identity_code(len(names)))
 
 
-def _found_adapter(config: Config) -> str:
+def _found_adapter(tree: Tree, config: Config) -> str:
     data = config.data
-    root = _existing_root(config)
-    return find_layout(root, images=data.images, masks=data.masks, lists=data.lists, links=data.links).adapter
+    return find_layout(tree.root, images=data.images, masks=data.masks, lists=data.lists, tree=tree).adapter
 
 
 def _existing_root(config: Config) -> Path:
@@ -125,7 +128,7 @@ def _open_folder(tree: Tree, config: Config) -> Dataset:
     if data.images:
         found = Reading(data.images, data.masks, lists=data.lists)
     else:
-        layout = find_layout(tree.root, adapter="folder", masks=data.masks, lists=data.lists, links=data.links)
+        layout = find_layout(tree.root, adapter="folder", masks=data.masks, lists=data.lists, tree=tree)
         found = Reading(layout.settings["images"], layout.settings["masks"], lists=layout.settings["lists"])
     records = _by_settings(tree, config, found)
     table = find_class_table(tree.root)
@@ -169,9 +172,7 @@ def _open_coco(tree: Tree, config: Config, rendered: Path) -> Dataset:
     if data.images and data.masks:
         images, masks = data.images, data.masks
     else:
-        settings = find_layout(
-            tree.root, adapter="coco", images=data.images, masks=data.masks, links=data.links
-        ).settings
+        settings = find_layout(tree.root, adapter="coco", images=data.images, masks=data.masks, tree=tree).settings
         images, masks = settings["images"], settings["masks"]
     found = render(tree, images, masks, rendered, data.max_megapixels)
     names = found.class_names
@@ -228,23 +229,29 @@ def _unique_ids(records: tuple[Record, ...]) -> tuple[Record, ...]:
     return tuple(replace(record, id=f"{record.split}/{record.id}") for record in records)
 
 
-def _check_labelled(dataset: Dataset, oracle: str) -> None:
-    """Images without splits and masks are a pool for people; else there have to be images to test on."""
+def _check_labelled(dataset: Dataset, oracle: str, unread: str) -> None:
+    """Images without splits and masks are a pool for people; else there have to be images to test on. `unread` are
+    files of formats that are not read."""
     present = {record.split for record in dataset.records}
     if present == {"train"} and not any(record.mask for record in dataset.records):
         if oracle == "people":
             return
-        what = f"Nothing is labelled in {dataset.root}: no masks were found."
+        what = f"Nothing is labelled in {dataset.root}: no masks were found{_not_read(unread)}."
         raise DataError(what, remedy=f'Looked for {LOOKED_FOR}. Set data.masks, or data.oracle="people".')
     for split in ("train", "test"):
         if split not in present:
             raise DataError(f"The {split} split of {dataset.root} holds no images.")
 
 
-def _check_pairs(records: tuple[Record, ...], oracle: str, root: Path) -> None:
+def _check_pairs(dataset: Dataset, oracle: str, unread: str) -> None:
     """The test and validation images need masks; those to be queried need them only when masks answer the queries."""
     for split in SPLITS:
-        bare = [record.id for record in records if record.split == split and record.mask is None]
+        bare = [record.id for record in dataset.records if record.split == split and record.mask is None]
         if bare and (split != "train" or oracle == "masks"):
             remedy = "Add the masks" + (', or set data.oracle="people".' if split == "train" else ".")
-            raise DataError(f"{some(bare, 'image')} of the {split} split without a mask in {root}.", remedy=remedy)
+            what = f"{some(bare, 'image')} of the {split} split without a mask in {dataset.root}{_not_read(unread)}."
+            raise DataError(what, remedy=remedy)
+
+
+def _not_read(unread: str) -> str:
+    return f"; of formats that are not read: {unread}" if unread else ""

@@ -20,7 +20,6 @@ from s4al.data.adapters import open_dataset
 from s4al.data.dataset import Dataset, Record
 from s4al.data.images import load_image, stored_size
 from s4al.data.layouts.find import Layout, find_layout
-from s4al.data.layouts.listing import list_records
 from s4al.data.layouts.tree import walk
 from s4al.data.masks import IGNORE
 from s4al.data.masks.class_files import find_class_table
@@ -84,6 +83,7 @@ def understand(config: Config, given: Collection[str], *, every_file: bool = Fal
     root = Path(data.root).expanduser()
     if not root.is_dir():
         raise DataError(f"The data folder {root} does not exist.", remedy="Check --data or data.root.")
+    tree = walk(root, data.links)
     layout = find_layout(
         root,
         images=data.images,
@@ -91,18 +91,18 @@ def understand(config: Config, given: Collection[str], *, every_file: bool = Fal
         lists=data.lists,
         adapter=data.adapter if "data.adapter" in given else "auto",
         test_fraction=data.test_fraction,
-        links=data.links,
+        tree=tree,
     )
     settings = {f"data.{key}": value for key, value in layout.settings.items() if f"data.{key}" not in given}
     seen = _Seen(data.max_megapixels)
     encoding = None
     if settings.get("data.adapter", data.adapter) == "folder":
-        encoding, found = _look_at_masks(root, _with(data, settings), seen, every_file)
+        encoding, found = _look_at_masks(root, layout.records, _with(data, settings), seen, every_file)
         settings |= {key: value for key, value in found.items() if key not in given}
     # Whether masks may be missing is decided later, by who answers the queries.
     data = _with(data, settings).model_copy(update={"oracle": "people"})
     with TemporaryDirectory(prefix="s4al-") as rendered:  # COCO's masks
-        dataset = open_dataset(config.model_copy(update={"data": data}), Path(rendered))
+        dataset = open_dataset(config.model_copy(update={"data": data}), Path(rendered), tree)
         values = encoding.values if encoding else _values(seen, dataset, every_file)
     sizes = seen.images(dataset.records, root, every_file, data)
     return Understanding(
@@ -124,10 +124,9 @@ def _with(data: DataConfig, settings: Mapping[str, Any]) -> DataConfig:
 
 
 def _look_at_masks(
-    root: Path, data: DataConfig, seen: _Seen, every_file: bool
+    root: Path, records: Sequence[Record], data: DataConfig, seen: _Seen, every_file: bool
 ) -> tuple[Encoding | None, dict[str, Any]]:
     """What a folder's masks mean, and the settings that say so; of images alone only the names of the classes."""
-    records = list_records(walk(root, data.links), data.images, data.masks, data.lists).records
     samples, table = seen.masks(records, root, every_file), find_class_table(root)
     if samples:
         encoding = infer_encoding(samples, table, data.classes, data.mask_values)

@@ -55,6 +55,7 @@ class Layout:
     unpaired_images, unpaired_masks : ids without the other, of splits that have masks at all.
     unused : folders that hold pictures which are not used, with how many, "previews/ (3)".
     skipped : suffix -> how many files that are no images, the most frequent first.
+    records : the images, and with what masks. Of COCO, the annotation files are in the place of masks.
     """
 
     adapter: str
@@ -65,6 +66,7 @@ class Layout:
     unpaired_masks: tuple[str, ...]
     unused: tuple[str, ...]
     skipped: dict[str, int]
+    records: tuple[Record, ...]
 
 
 def find_layout(
@@ -76,8 +78,13 @@ def find_layout(
     lists: str = "",
     test_fraction: float = 0.2,
     links: Links = "anywhere",
+    tree: Tree | None = None,
 ) -> Layout:
     """Understand the folder `root`; the adapter and the patterns that are given are kept.
+
+    Parameters
+    ----------
+    tree : what is in the folder, where it has been listed before; `links` is then of no account.
 
     Raises
     ------
@@ -85,7 +92,7 @@ def find_layout(
         name of an image, two files of one id, names that cannot be ids.
     ConfigError : a pattern that is none.
     """
-    tree = walk(root, links)
+    tree = tree or walk(root, links)
     check_has_images(tree)
     for name in tree.pictures:  # patterns and messages are made of them
         checked_id(name)
@@ -184,7 +191,7 @@ def _describe(
         f"Files that are no images, passed over: {passed_over}." if passed_over else "",
     ]
     sentences = tuple(line for line in lines if line)
-    return Layout(reading.adapter, settings, sentences, counts, bare, alone, unused, tree.skipped)
+    return Layout(reading.adapter, settings, sentences, counts, bare, alone, unused, tree.skipped, listing.records)
 
 
 def _split_like(listing: Listing, reading: Reading, tree: Tree) -> str:

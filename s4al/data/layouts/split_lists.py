@@ -123,6 +123,8 @@ def check_listed_masks(tree: Tree, reading: Reading, records: tuple[Record, ...]
 
     Raises DataError where they are others, with the settings for either.
     """
+    if not reading.lists:
+        return ""
     by_name = {
         record.image.relative_to(tree.root).as_posix(): record.mask.relative_to(tree.root).as_posix()
         for record in records

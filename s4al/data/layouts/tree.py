@@ -51,7 +51,7 @@ class Tree:
 
 
 def is_picture(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.rpartition("/")[2].startswith(".")  # ".png" has none
 
 
 def walk(root: Path, links: Links = "anywhere") -> Tree:

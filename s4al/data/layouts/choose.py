@@ -13,7 +13,7 @@ from s4al.data.layouts.known import known_layout
 from s4al.data.layouts.pairing import NotUnderstood, Reading
 from s4al.data.layouts.patterns import compile_pattern
 from s4al.data.layouts.readings import read_folders
-from s4al.data.layouts.split_lists import agrees_with_lists
+from s4al.data.layouts.split_lists import agrees_with_lists, reading_of_lists
 from s4al.data.layouts.tree import Tree
 from s4al.errors import DataError
 
@@ -47,7 +47,8 @@ def choose_reading(tree: Tree, adapter: str, images: str, masks: str) -> Reading
         raise explained(tree, error) from error
     if len(readings) > 1:
         readings = [reading for reading in readings if agrees_with_lists(tree, reading)] or readings
-    return _only(tree, readings)
+    reading = _only(tree, readings)
+    return reading if images or reading.masks else reading_of_lists(tree, reading) or reading
 
 
 def _only(tree: Tree, readings: list[Reading]) -> Reading:

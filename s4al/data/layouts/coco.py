@@ -71,6 +71,7 @@ def render(tree: Tree, images: str, masks: str, folder: Path, max_megapixels: fl
     digest = hashlib.sha256("".join(annotations.sha256 for annotations in read).encode() + masks.encode()).hexdigest()
     target = folder / f"coco-{digest[:16]}"
     records = [record for annotations in read for record in _records(tree, annotations, found, images, target)]
+    _check_listed_once(read)
     if not target.exists():
         _check_sizes(tree, read, max_megapixels)
         palette = distinct_palette(len(names))
@@ -208,6 +209,16 @@ def _records(tree: Tree, annotations: _Annotations, found: dict[Key, str], image
         what = f"{annotations.name} lists {some(sorted(missing), 'image')} not found as {images} in {tree.root}."
         raise DataError(what, remedy="Add the images, or set data.images.")
     return [records[id] for id in sorted(records)]
+
+
+def _check_listed_once(read: list[_Annotations]) -> None:
+    """Raises DataError for an image of two splits: what is tested on would be trained on."""
+    whose: dict[str, str] = {}
+    for file in read:
+        for image in file.images.values():
+            if whose.setdefault(image.path, file.name) != file.name:
+                what = f"{image.path} is listed in {whose[image.path]} and in {file.name}."
+                raise DataError(what, remedy="Remove it from one of them.")
 
 
 def _check_sizes(tree: Tree, read: list[_Annotations], max_megapixels: float) -> None:

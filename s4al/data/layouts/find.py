@@ -28,7 +28,7 @@ from s4al.data.layouts.choose import (
 from s4al.data.layouts.coco import listed_images
 from s4al.data.layouts.coco_files import annotation_files, is_panoptic
 from s4al.data.layouts.folders import LOOKED_FOR, shared_parts
-from s4al.data.layouts.list_files import Names
+from s4al.data.layouts.list_files import Names, find_lists
 from s4al.data.layouts.listing import Listing, list_records, match_pairs
 from s4al.data.layouts.pairing import Reading
 from s4al.data.layouts.split_lists import check_listed_masks, find_split_lists
@@ -173,7 +173,7 @@ def _describe(
     found, labels = match_pairs(tree, reading.images, reading.masks)
     unused = _unused(tree, {*found.values(), *labels.values()}, reading.adapter)
     unlisted = len(found) - len(listing.records)
-    unread, passed_over = unread_files(tree), _passed_over(tree)
+    unread, passed_over = unread_files(tree), _passed_over(tree, reading)
     missing = bare or not reading.masks or unread != unread_masks(tree)
     warned = "WARNING: " if missing else "Files "  # arrays beside masks: labelme writes both
     lines = [
@@ -229,8 +229,11 @@ def _unused(tree: Tree, used: set[str], adapter: str) -> tuple[str, ...]:
     return tuple(f"{folder}/ ({count:,})" for folder, count in sorted(folders.items()))
 
 
-def _passed_over(tree: Tree) -> str:
-    skipped = {suffix: count for suffix, count in tree.skipped.items() if suffix not in UNREAD_SUFFIXES}
+def _passed_over(tree: Tree, reading: Reading) -> str:
+    used = set(find_lists(tree, reading.lists).values()) if reading.lists else set()
+    used |= set(annotation_files(tree, reading.masks).values()) if reading.adapter == "coco" else set()
+    skipped = Counter(PurePosixPath(name).suffix.lower() for name in tree.others if name not in used)
+    skipped = {suffix: count for suffix, count in skipped.most_common() if suffix not in UNREAD_SUFFIXES}
     return ", ".join(f"{count:,} {printable(suffix) or 'without a suffix'}" for suffix, count in skipped.items())
 
 

@@ -72,7 +72,8 @@ def find_split_lists(tree: Tree, reading: Reading, given: str = "") -> SplitList
 def _named_as_lists(tree: Tree) -> list[str]:
     """Text files that are called as a split is."""
     files = ((name, name.rpartition("/")[2].lower()) for name in tree.others if name.isprintable())
-    return [name for name, file in files if file.endswith(".txt") and file.removesuffix(".txt") in ALIASES]
+    named = [name for name, file in files if file.endswith(".txt") and file.removesuffix(".txt") in ALIASES]
+    return [name for name in named if not set("*{}") & set(name)]  # which no pattern can spell
 
 
 def _read_folders(tree: Tree, reading: Reading, lists: list[str]) -> dict[str, _Folder]:
@@ -118,6 +119,15 @@ def agrees_with_lists(tree: Tree, reading: Reading) -> bool:
     return bool(pairs) and all(pair.listed == pair.by_name for pair in pairs)
 
 
+def reading_of_lists(tree: Tree, reading: Reading) -> Reading | None:
+    """What `reading`, of images alone, becomes with the masks that lists name beside them; None where they name none,
+    or no pattern fits them."""
+    pairs = _listed_pairs(tree, reading, find_split_lists(tree, reading).pattern, {})
+    listed = {pair.image: pair.listed for pair in pairs}
+    found = pair_names(tree.root, listed.keys(), listed.values()) if listed else None
+    return found if found and _gives(tree, found, listed) else None
+
+
 def check_listed_masks(tree: Tree, reading: Reading, records: tuple[Record, ...], *, masks_given: bool) -> str:
     """See that the masks which lists name are those of the records; "", or what is otherwise where masks are given.
 
@@ -154,7 +164,7 @@ def _remedy(tree: Tree, reading: Reading, pairs: list[_Pair]) -> str:
     if found is None or not _gives(tree, found, listed):
         return f"{by_names}; for the masks of the lists rename them as their images."
     setting = f'data.masks="{found.masks}"'
-    if found.images != reading.images and found.rule.affix_of_images:
+    if found.images != reading.images:
         setting = f'data.images="{found.images}" {setting}'
     return f"{by_names}; for the masks of the lists set {setting}."
 

@@ -285,7 +285,6 @@ def test_instances(instances: Path) -> None:
         "masks=annotations/instances_{split}2017.json.",
         "Splits: train 3 images (3 with a mask), val 1 image (1 with a mask), test 1 image (0 with a mask).",
         "The test split has no masks and is not used: the val split (1 image with a mask) is tested on.",
-        "Files that are no images, passed over: 2 .json.",
     )
     dataset = open_coco(instances)
     assert dataset.class_names == ("background", "road", "car")  # in the order of the categories' ids
@@ -434,6 +433,15 @@ def test_splits_by_annotation_files_alone(tmp_path: Path, files: tuple[str, str]
     assert layout.counts == {"train": (3, 3), "val": (1, 1)}
     given = [f'data.{key}="{layout.settings[key]}"' for key in ("images", "masks")]
     assert [(r.id, r.split) for r in open_coco(root, *given).records if r.split == "test"] == [("0004", "test")]
+
+
+def test_an_image_of_two_splits(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    save_images(root / "images", 1, 2, 3)
+    save_json(root / "train.json", shapes(1, 2))
+    save_json(root / "val.json", shapes(2, 3))
+    with pytest.raises(DataError, match=r"images/0002.jpg is listed in train.json and in val.json"):
+        open_coco(root)
 
 
 def test_candidates_are_named_with_the_setting_that_picks_one(tmp_path: Path) -> None:

@@ -132,6 +132,21 @@ def test_lists_decide_between_two_readings(tmp_path: Path) -> None:
     assert layout.settings["masks"] == "labels/*" and "labels/*" in layout.lines[0]
 
 
+def test_lists_say_where_the_masks_are(tmp_path: Path) -> None:
+    """Folders' names do not."""
+    tree = "one/a{0-6}.png two/a{0-6}.png three/a{0-6}.png"
+    layout = find_layout(make(tmp_path, tree, lists("", "two/{0}.png three/{0}.png")))
+    assert (layout.settings["images"], layout.settings["masks"]) == ("two/*", "three/*")
+    assert layout.counts == {"train": (4, 4), "test": (2, 2)}
+
+
+def test_lists_that_are_read_are_not_passed_over(tmp_path: Path) -> None:
+    texts = lists("", "{0}") | {"notes.txt": "a"}
+    layout = find_layout(make(tmp_path, PAIRED, texts))
+    assert "Files that are no images, passed over: 1 .txt." in layout.lines
+    assert layout.skipped == {".txt": 3}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

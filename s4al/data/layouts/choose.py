@@ -77,8 +77,8 @@ def printable(name: str) -> str:
 
 def check_images_alone(tree: Tree, reading: Reading, records: Sequence[Record]) -> None:
     """Raises DataError where a folder is read as images alone, and there are pictures or files which may be masks."""
-    train = next((record for record in records if record.split == "train"), None)
-    alone = f"set {(_as_train(tree, reading, train) if train else reading).settings}"
+    train = next((record for record in records if record.split == "train"), records[0])
+    alone = f"set {_as_train(tree, reading, train).settings}"
     if unread := unread_masks(tree):
         what = f"The masks of {tree.root} are of a format that is not read: {unread}."
         raise DataError(what, remedy=f"{CONVERT}; to go on without masks {alone}.")

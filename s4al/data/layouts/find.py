@@ -1,8 +1,8 @@
 """Which layout a data folder has, found out from its names alone, and said in sentences and settings.
 
     <split>/<images>/*  <split>/<masks>/*      <images>/<split>/*  <masks>/<split>/*      <images>/*  <masks>/*
-    <split>/*  <split>_labels/*                a.jpg a_mask.png in one folder             *.txt lists of the splits
-    CamVid, Cityscapes, Pascal VOC, COCO       images alone: a pool without masks
+    <split>/*  <split>_labels/*                a.jpg a_mask.png in one folder             07/image.png 07/mask.png
+    CamVid, Cityscapes, Pascal VOC, COCO       images alone: a pool without masks         *.txt lists of the splits
 
 Nothing is chosen between two readings that both pair images with masks: the settings that decide are named.
 """
@@ -108,10 +108,10 @@ def find_layout(
     warning = ""
     if reading.adapter != "coco":
         warning = check_listed_masks(tree, reading, listing.records, masks_given=bool(masks))
-    test_split, said = _choose_test_split(listing.records, test_fraction, reading.adapter)
+    test_split, tested = _choose_test_split(listing.records, test_fraction, reading.adapter)
     settings = {"adapter": reading.adapter, "images": reading.images, "masks": reading.masks, "lists": reading.lists}
-    said = [warning, said]
-    return _describe(tree, reading, listing, settings | {"test_split": test_split}, said, split_lists.unread)
+    settings["test_split"] = test_split
+    return _describe(tree, reading, listing, settings, [warning, tested], split_lists.unread)
 
 
 def _patterns(reading: Reading) -> tuple[str, str, str]:

@@ -182,7 +182,7 @@ def _read_folder(
         runs.append(tuple(run))
         run = []
     if not roles and len(run) > skip:  # a folder of no known name is a group of its own
-        return "", (run[skip],), [tuple(run[:skip]), tuple(run[skip + 1 :])], "", ""
+        return "", (literal_part(run[skip]),), [tuple(run[:skip]), tuple(run[skip + 1 :])], "", ""
     return kind, tuple(roles), [*runs, tuple(run)], split, alias
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -57,30 +57,41 @@ class Names:
         if ".." in PurePosixPath(text).parts and not text.startswith("/"):
             path = posixpath.normpath(folder + text)
         for whole in (path, folder + path):
-            if key := self._paths.get(_stem(whole)):
+            if key := self._paths.get(whole) or self._paths.get(_stem(whole)):
                 return key
-        parts = _stem(path).split("/")
+        parts = path.split("/")
         for start in range(len(parts) if moved else 1):
-            key = self._ends.get("/".join(parts[start:]))
+            end = "/".join(parts[start:])
+            key = self._ends.get(end) or self._ends.get(_stem(end))
             # of what another place's folders stood before, a bare name says too little, but at the top
             if key and key[0] in (split, "") and (start == 0 or start < len(parts) - 1 or "/" not in self._found[key]):
                 return key
         return None
 
     @cached_property
-    def _paths(self) -> dict[str, Key]:
-        return {_stem(checked_id(name)): key for key, name in self._found.items()}
+    def _paths(self) -> dict[str, Key | None]:
+        """With and without their extensions; None where several are called so."""
+        return _unambiguous((path, key) for name, key in self._names for path in {name, _stem(name)})
 
     @cached_property
     def _ends(self) -> dict[str, Key | None]:
-        """The ends of all paths, None where several end so."""
-        ends: dict[str, Key | None] = {}
-        for path, key in self._paths.items():
-            parts = path.split("/")
-            for start in range(len(parts)):
-                end = "/".join(parts[start:])
-                ends[end] = None if end in ends else key
-        return ends
+        ends: list[tuple[str, Key]] = []
+        for name, key in self._names:
+            for path in {name, _stem(name)}:
+                parts = path.split("/")
+                ends += [("/".join(parts[start:]), key) for start in range(len(parts))]
+        return _unambiguous(ends)
+
+    @property
+    def _names(self) -> list[tuple[str, Key]]:
+        return [(checked_id(name), key) for key, name in self._found.items()]
+
+
+def _unambiguous(named: Iterable[tuple[str, Key]]) -> dict[str, Key | None]:
+    keys: dict[str, Key | None] = {}
+    for name, key in named:
+        keys[name] = key if keys.get(name, key) == key else None
+    return keys
 
 
 def _stem(text: str) -> str:

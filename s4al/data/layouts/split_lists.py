@@ -103,10 +103,11 @@ def _read_folders(tree: Tree, reading: Reading, lists: list[str]) -> dict[str, _
 
 @dataclass(frozen=True)
 class _Pair:
-    """An image, the mask that a list names beside it ("" where there is no such file), and the mask by names or ""."""
+    """An image, what a list names beside it, the file that this is or "", and the mask by names or ""."""
 
     list: str
     image: str
+    said: str
     listed: str
     by_name: str
 
@@ -145,7 +146,7 @@ def check_listed_masks(tree: Tree, reading: Reading, records: tuple[Record, ...]
     if not other:
         return ""
     first = other[0]
-    listed = first.listed or "a mask that is not there"
+    listed = first.listed or f"{first.said}, which is not there,"
     more = f" ({len(other):,} of {len(pairs):,} pairs are such)" if len(other) > 1 else ""
     if masks_given:
         return (
@@ -190,12 +191,13 @@ def _listed_pairs(tree: Tree, reading: Reading, lists: str, by_name: Mapping[str
             image = found[entry.key]
             mask = _mask_of(entry, split, folder, labels, masks, pictures)
             if mask or image in by_name:
-                yield _Pair(name, image, mask, by_name.get(image, ""))
+                yield _Pair(name, image, entry.mask, mask, by_name.get(image, ""))
 
 
 def _mask_of(entry: Entry, split: str, folder: str, labels: Mapping[Key, str], masks: Names, pictures: Names) -> str:
-    """The file that a line names as the mask, first of all pictures by its path, else by its id among the masks."""
-    if key := pictures.key(entry.mask, split, folder):
-        return key[1]
-    key = masks.key(entry.mask, split, folder)
+    """The file that a line names as the mask: a path is one of any picture, a bare name first one of the masks."""
+    key = None if "/" in entry.mask else masks.key(entry.mask, split, folder)
+    if key is None and (picture := pictures.key(entry.mask, split, folder)):
+        return picture[1]
+    key = key or masks.key(entry.mask, split, folder)
     return labels[key] if key else ""

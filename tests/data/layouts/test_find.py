@@ -543,6 +543,10 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
         "images/a{0-5}.jpg masks/0{0-5}x.png",
         ["No mask", "the first of images/* is 'a00'", "the first of masks/* is '000x'"],
     ),
+    "a folder whose name no pattern can spell": (
+        "st*r/a{0-5}.jpg masks/a{0-5}.png",
+        ["No mask", "the first of */* is 'st*r/a00'"],
+    ),
     "numbers are not cut": (
         "images/f_0{0-9}.jpg masks/f_1{0-9}.png",
         ["No mask", "'f_000'", "'f_100'"],

@@ -64,6 +64,9 @@ READ: dict[str, tuple[str, str, str]] = {
         "my_images/{0}.jpg   my_masks/{0}.png",
     ),
     "images at the top": ("a{0-6}.jpg a{0-6}_mask.png", "", "/mnt/x/{0}.jpg /mnt/x/{0}_mask.png"),
+    "one folder, told apart by format": ("x/a{0-6}.jpg x/a{0-6}.bmp", "", "/mnt/x/{0}.jpg /mnt/x/{0}.bmp"),
+    "one folder, bare names": ("x/a{0-6}.jpg x/a{0-6}_mask.bmp", "", "{0}.jpg {0}_mask.bmp"),
+    "an id beside": ("images/a{0-6}.jpg masks/a{0-6}_m.png", "", "{0}.jpg {0}"),
     "masks that are not there": (
         "images/a{0-6}.jpg masks/a{0-4}.png",
         "",
@@ -115,6 +118,15 @@ def test_lists_that_name_other_masks_are_refused_with_both_readings(tmp_path: Pa
     assert by_names.settings["lists"] == by_lists.settings["lists"] == "{split}.txt"
     assert any("WARNING: test.txt names fine/a04.png as the mask" in line for line in by_names.lines)
     assert not any("WARNING" in line for line in by_lists.lines)
+
+
+def test_a_mask_that_is_not_there(tmp_path: Path) -> None:
+    root = make(tmp_path, "images/a{0-6}.jpg masks/a{0-6}.png", lists("", "images/{0}.jpg masks/{0}_new.png"))
+    with pytest.raises(
+        DataError, match=r"names masks/a04_new.png, which is not there, as the mask of images/a04.jpg, "
+    ):
+        find_layout(root)
+    assert find_layout(root, masks="masks/*").counts == {"train": (4, 4), "test": (2, 2)}
 
 
 def test_masks_that_no_pattern_can_say(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,10 +13,13 @@ from s4al.data.layouts.listing import match_pairs
 from s4al.data.layouts.pairing import Reading
 from s4al.data.layouts.patterns import Key
 from s4al.data.layouts.readings import pair_names
-from s4al.data.layouts.splits import ALIASES
+from s4al.data.layouts.splits import ANY_ALIAS
 from s4al.data.layouts.tree import Tree
 from s4al.errors import DataError
 
+_NAMED_AS_LIST = re.compile(
+    rf"(?i:((?:.*/)?(?:list[_\-])?)(?:{ANY_ALIAS})((?:[_\-]?(?:list|ids|names|files|images|set))?)\.txt)"
+)
 _MOSTLY = 0.9  # of a list's lines name images, else it is no list of images
 
 
@@ -28,10 +32,10 @@ class SplitLists:
 
 
 @dataclass
-class _Folder:
-    """The lists of one folder: how many lines name images, and the first that does not."""
+class _Lists:
+    """The lists that one pattern fits: how many lines name images, and the first that does not."""
 
-    lists: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     lines: int = 0
     known: int = 0
     problem: str = ""
@@ -44,7 +48,7 @@ class _Folder:
 def find_split_lists(tree: Tree, reading: Reading, given: str = "") -> SplitLists:
     """Text files that say which image belongs to which split, where the folders do not. `given` is kept.
 
-    Raises DataError where several folders hold such lists.
+    Raises DataError where several patterns fit such lists.
     """
     named = _named_as_lists(tree)
     pattern = given or reading.lists
@@ -53,36 +57,36 @@ def find_split_lists(tree: Tree, reading: Reading, given: str = "") -> SplitList
         return SplitLists(pattern, tuple(name for name in named if name not in used))
     if not named:
         return SplitLists()
-    folders = _read_folders(tree, reading, named)
-    chosen = [folder for folder, seen in sorted(folders.items()) if seen.names_images]
-    chosen = [folder for folder in chosen if folder.endswith("ImageSets/Segmentation/")] or chosen
+    read = _read_all(tree, reading, named)
+    chosen = [pattern for pattern, lists in sorted(read.items()) if lists.names_images]
+    chosen = [pattern for pattern in chosen if "ImageSets/Segmentation/" in pattern] or chosen
     if len(chosen) > 1:
-        first, second = (f'data.lists="{folder}{{split}}.txt"' for folder in chosen[:2])
-        what = f"{tree.root} has lists of splits in several folders: {first}, or {second}."
+        first, second = (f'data.lists="{pattern}"' for pattern in chosen[:2])
+        what = f"{tree.root} has more than one set of lists of the splits: {first}, or {second}."
         raise DataError(what, remedy="Add the right one to the command.")
     unread = [
-        f"{name} ({seen.problem})" if seen.problem and folder not in chosen else name
-        for folder, seen in folders.items()
-        for name in seen.lists
-        if folder not in chosen
+        f"{name} ({lists.problem})" if lists.problem else name
+        for pattern, lists in read.items()
+        for name in lists.names
+        if pattern not in chosen
     ]
-    return SplitLists(f"{chosen[0]}{{split}}.txt" if chosen else "", tuple(sorted(unread)))
+    return SplitLists(chosen[0] if chosen else "", tuple(sorted(unread)))
 
 
-def _named_as_lists(tree: Tree) -> list[str]:
-    """Text files that are called as a split is."""
-    files = ((name, name.rpartition("/")[2].lower()) for name in tree.others if name.isprintable())
-    named = [name for name, file in files if file.endswith(".txt") and file.removesuffix(".txt") in ALIASES]
-    return [name for name in named if not set("*{}") & set(name)]  # which no pattern can spell
+def _named_as_lists(tree: Tree) -> dict[str, str]:
+    """`{name: pattern}` of text files that are called as a split is: train.txt, val_list.txt, list_test.txt."""
+    named = {name: found for name in tree.others if name.isprintable() and (found := _NAMED_AS_LIST.fullmatch(name))}
+    # some folders no pattern can spell
+    return {name: f"{found[1]}{{split}}{found[2]}.txt" for name, found in named.items() if not set("*{}") & set(name)}
 
 
-def _read_folders(tree: Tree, reading: Reading, lists: list[str]) -> dict[str, _Folder]:
+def _read_all(tree: Tree, reading: Reading, named: Mapping[str, str]) -> dict[str, _Lists]:
     found, labels = match_pairs(tree, reading.images, reading.masks)
     images, masks = Names(found), Names(labels)
-    folders: dict[str, _Folder] = defaultdict(_Folder)
-    for name in lists:
-        seen = folders[name[: name.rfind("/") + 1]]
-        seen.lists.append(name)
+    read: dict[str, _Lists] = defaultdict(_Lists)
+    for name, pattern in named.items():
+        seen = read[pattern]
+        seen.names.append(name)
         try:
             entries = read_entries(tree, name, "", images, masks)
         except DataError as error:
@@ -95,7 +99,7 @@ def _read_folders(tree: Tree, reading: Reading, lists: list[str]) -> dict[str, _
         if unknown:
             shown = unknown[0] if len(unknown[0]) <= 60 else unknown[0][:57] + "..."
             seen.problem = seen.problem or f"no image in {len(unknown):,} of {len(entries):,} lines, as {shown!r}"
-    return folders
+    return read
 
 
 # --- masks that lines name ---

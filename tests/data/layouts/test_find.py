@@ -543,6 +543,10 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
         "images/a{0-5}.jpg masks/0{0-5}x.png",
         ["No mask", "the first of images/* is 'a00'", "the first of masks/* is '000x'"],
     ),
+    "a folder like numbered splits": (
+        splits(BY_SPLIT, "01_train", "02_val", "old_train"),
+        ['data.images="*_{split}/images/*" data.masks="*_{split}/masks/*"', 'data.masks="old_train/masks/*"'],
+    ),
     "a folder whose name no pattern can spell": (
         "st*r/a{0-5}.jpg masks/a{0-5}.png",
         ["No mask", "the first of */* is 'st*r/a00'"],

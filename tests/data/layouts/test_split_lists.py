@@ -152,6 +152,16 @@ def test_lists_say_where_the_masks_are(tmp_path: Path) -> None:
     assert layout.counts == {"train": (4, 4), "test": (2, 2)}
 
 
+@pytest.mark.parametrize("pattern", ["{}_list.txt", "list_{}.txt", "sets/{}Set.txt", "{}-ids.txt"])
+def test_lists_of_longer_names(tmp_path: Path, pattern: str) -> None:
+    names = {"train": "a00\na01\n", "val": "a02\n"}
+    root = make(tmp_path, PAIRED, {pattern.format(split): text for split, text in names.items()})
+    layout = find_layout(root)
+    assert layout.settings["lists"] == pattern.format("{split}")
+    assert layout.counts == {"train": (2, 2), "val": (1, 1)}
+    assert find_layout(root, lists=layout.settings["lists"]).counts == layout.counts
+
+
 def test_lists_that_are_read_are_not_passed_over(tmp_path: Path) -> None:
     texts = lists("", "{0}") | {"notes.txt": "a"}
     layout = find_layout(make(tmp_path, PAIRED, texts))

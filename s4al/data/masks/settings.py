@@ -21,7 +21,6 @@ from s4al.errors import ConfigError
 IGNORE_NAME = "ignore"
 
 _KEY = "data.mask_values"
-_LONGEST = 64  # entries of a setting that a message shows
 _FORM = 'Write {0="background", 255="object"}, or {"128,64,0"="road", "#000000"="ignore"}.'
 
 
@@ -100,7 +99,7 @@ def build_code(classes: Sequence[str], mask_values: Mapping[str, str]) -> MaskCo
 def check_classes(names: Sequence[str]) -> None:
     """Raise ConfigError where the class names cannot be used: none, too many, one twice, or the reserved one."""
     if not names:
-        raise ConfigError("The data set needs class names.", remedy='Set data.classes=["background", "object"].')
+        raise ConfigError("The data set needs class names.", remedy="Set data.classes=background,object.")
     if len(names) > VOID:
         raise ConfigError(f"{len(names):,} class names; up to {VOID} can be had.")
     twice = next((name for name in names if list(names).count(name) > 1), None)
@@ -143,10 +142,9 @@ def values_setting(meanings: Mapping[Any, str]) -> str:
     """`data.mask_values=...` as it can be pasted into a shell."""
     pairs = [
         f"{key if isinstance(key, int) else json.dumps(colour_text(key))}={json.dumps(name, ensure_ascii=False)}"
-        for key, name in list(meanings.items())[:_LONGEST]
+        for key, name in meanings.items()
     ]
-    more = ", ..." if len(meanings) > _LONGEST else ""
-    return shlex.quote(f"{_KEY}={{{', '.join(pairs)}{more}}}")
+    return shlex.quote(f"{_KEY}={{{', '.join(pairs)}}}")
 
 
 def classes_setting(names: Iterable[str]) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 
-_SETTING = re.compile(r"(?<![\w.])'?(?:data|trainer|model|acquisition|run)\.[a-z_]+=")
+_SECTIONS = "data|trainer|model|acquisition|run|learner|export|scorer"
+# A word of a shell that begins, in quotes or not, with section.key=
+_WORD = rf"(?<![\w.])(?=['\"]?(?:{_SECTIONS})\.[a-z_]+=)(?:'[^']*'|\"[^\"]*\"|[^\s'\"])+"
+_WORDS = re.compile(rf"{_WORD}(?:\s+{_WORD})*")
 
 
 def offered(message: str) -> list[str]:
     """Every `section.key=value` of a message, quotes taken and the sentence's punctuation left off."""
-    return [_first_word(message[found.start() :]).rstrip(".;,:)") for found in _SETTING.finditer(message)]
+    return [setting for together in offered_together(message) for setting in together]
 
 
-def _first_word(text: str) -> str:
-    words = shlex.shlex(text, posix=True)
-    words.whitespace_split, words.commenters = True, ""
-    return words.get_token() or ""
+def offered_together(message: str) -> list[list[str]]:
+    """As `offered`, those that follow each other without a word between them as one offer."""
+    return [[word.rstrip(".;,:)") for word in shlex.split(found[0])] for found in _WORDS.finditer(message)]

@@ -195,7 +195,7 @@ _ADAPTERS: Mapping[str, Callable[[Tree, Config], Dataset]] = {
 
 def _require_other_test_split(config: Config, name: str) -> None:
     if config.data.test_split == "test":
-        raise ConfigError(f"{name} publishes no masks of its test split.", remedy='Set data.test_split="val".')
+        raise ConfigError(f"{name} publishes no masks of its test split.", remedy="Set data.test_split=val.")
 
 
 def _choose_test_split(records: tuple[Record, ...], config: Config) -> tuple[Record, ...]:
@@ -235,10 +235,22 @@ def _check_labelled(dataset: Dataset, oracle: str) -> None:
         if oracle == "people":
             return
         what = f"Nothing is labelled in {dataset.root}: no masks were found."
-        raise DataError(what, remedy=f'Looked for {LOOKED_FOR}. Set data.masks, or data.oracle="people".')
+        raise DataError(what, remedy=f"Looked for {LOOKED_FOR}. Set data.masks, or data.oracle=people.")
     for split in ("train", "test"):
         if split not in present:
-            raise DataError(f"The {split} split of {dataset.root} holds no images.")
+            remedy = _how_to_fill(split, dataset.records)
+            raise DataError(f"The {split} split of {dataset.root} holds no images.", remedy=remedy)
+
+
+def _how_to_fill(split: str, records: tuple[Record, ...]) -> str:
+    """What gives a run images to train on, or to test on."""
+    if split == "train":
+        return "Put the images to learn from into a folder named train, with their masks as the others have theirs."
+    if any(record.split == "val" and record.mask for record in records):
+        return "Set data.test_split=val to test on the val split."
+    if sum(record.split == "train" and record.mask is not None for record in records) > 1:
+        return "Set data.test_split=drawn to test on some of the images with a mask, or name a folder of them test."
+    return "Add images with masks: at least one to learn from and one to test on are needed."
 
 
 def _check_pairs(records: tuple[Record, ...], oracle: str, root: Path) -> None:
@@ -246,5 +258,5 @@ def _check_pairs(records: tuple[Record, ...], oracle: str, root: Path) -> None:
     for split in SPLITS:
         bare = [record.id for record in records if record.split == split and record.mask is None]
         if bare and (split != "train" or oracle == "masks"):
-            remedy = "Add the masks" + (', or set data.oracle="people".' if split == "train" else ".")
+            remedy = "Add the masks" + (", or set data.oracle=people." if split == "train" else ".")
             raise DataError(f"{some(bare, 'image')} of the {split} split without a mask in {root}.", remedy=remedy)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from s4al.config import Config, DataConfig
 from s4al.data.adapters import open_dataset
 from s4al.data.dataset import Dataset, Record
+from s4al.data.faults import grouped
 from s4al.data.images import load_image, stored_size
 from s4al.data.layouts.find import Layout, find_layout
 from s4al.data.layouts.listing import list_records
@@ -27,11 +28,11 @@ from s4al.data.masks.class_files import find_class_table
 from s4al.data.masks.encoding import Encoding, MaskSample, ValueRow, infer_encoding, sample_mask
 from s4al.data.masks.settings import IGNORE_NAME
 from s4al.data.masks.survey import Survey
-from s4al.data.pool import first_few
 from s4al.errors import ConfigError, DataError, ImageError, MaskError
 
 _SAMPLE = 64  # images, and masks, that are read where not all are
 _WORKERS = 8
+_REMEDIES = 2  # that a message names
 
 Read = TypeVar("Read")
 
@@ -167,6 +168,7 @@ class _Seen:
         self._max_megapixels = max_megapixels
         self.num_masks = 0
         self.bad: list[tuple[str, str]] = []
+        self._remedies: dict[str, str] = {}
 
     def masks(self, records: Sequence[Record], root: Path, every_file: bool) -> list[MaskSample]:
         """What the masks of some records, or of all, hold. Raises the first's MaskError where none can be used."""
@@ -174,10 +176,7 @@ class _Seen:
         paths = [record.mask for record in _some_of(masked, every_file) if record.mask]
         read = self._read(paths, root, lambda path, name: sample_mask(path, name, max_megapixels=self._max_megapixels))
         if paths and not read:
-            raise MaskError(
-                f"No mask of {len(paths):,} looked at can be used: {first_few([why for _, why in self.bad])}.",
-                remedy="Save masks without loss, as PNG, TIFF or BMP.",
-            )
+            raise self._none_left(MaskError, "mask", 0)
         self.num_masks += len(read)
         return read
 
@@ -199,9 +198,16 @@ class _Seen:
         before = len(self.bad)
         read = self._read([record.image for record in _some_of(records, every_file)], root, size)
         if not read:
-            reasons = [why for _, why in self.bad[before:]]
-            raise ImageError(f"No image of {len(reasons):,} looked at can be used: {first_few(reasons)}.")
+            raise self._none_left(ImageError, "image", before)
         return read
+
+    def _none_left(self, kind: type[MaskError | ImageError], noun: str, since: int) -> MaskError | ImageError:
+        """All files of one kind are bad: what is wrong, and what to do about the most frequent reasons."""
+        bad = self.bad[since:]
+        known = Counter(remedy for file, _ in bad if (remedy := self._remedies[file])).most_common(_REMEDIES)
+        other = f"Repair them, or set data.{noun}s to the files that are {noun}s."
+        what = f"No {noun} of {len(bad):,} looked at can be used: {grouped(bad)}."
+        return kind(what, remedy=" ".join(remedy for remedy, _ in known) or other)
 
     def _mask_size(self, mask: Path) -> tuple[int, int] | None:
         """None where the mask cannot be read, which its own reading says."""
@@ -213,17 +219,19 @@ class _Seen:
     def _read(self, paths: Sequence[Path], root: Path, read_one: Callable[[Path, str], Read]) -> list[Read]:
         """In the order of the paths, without those that cannot be used."""
 
-        def attempt(path: Path) -> tuple[Read | None, str, str]:
+        def attempt(path: Path) -> tuple[str, Read | ImageError | MaskError]:
             name = path.relative_to(root).as_posix()
             try:
-                return read_one(path, name), name, ""
+                return name, read_one(path, name)
             except (ImageError, MaskError) as error:
-                return None, name, error.what
+                return name, error
 
         with ThreadPoolExecutor(min(_WORKERS, os.cpu_count() or 1)) as pool:
             results = list(pool.map(attempt, paths))
-        self.bad += [(name, reason) for _, name, reason in results if reason]
-        return [result for result, _, _ in results if result is not None]
+        failed = {name: result for name, result in results if isinstance(result, ImageError | MaskError)}
+        self.bad += [(name, error.what) for name, error in failed.items()]
+        self._remedies |= {name: error.remedy for name, error in failed.items()}
+        return [result for _, result in results if not isinstance(result, ImageError | MaskError)]
 
 
 def _some_of(records: Sequence[Record], every: bool) -> Sequence[Record]:

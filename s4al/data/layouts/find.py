@@ -128,7 +128,9 @@ def _only(tree: Tree, readings: list[Reading]) -> Reading:
     if len(readings) > 1:
         first, second = readings[:2]
         what = f"{tree.root} can be read as {first.settings}, or as {second.settings}."
-        raise DataError(what, remedy="Add the right one to the command.")
+        splits = ["{split}" in reading.images for reading in (first, second)]
+        more = " Folders that are splits have to be named train, val or test." if any(splits) != all(splits) else ""
+        raise DataError(what, remedy=f"Add the right one to the command.{more}")
     return readings[0]
 
 

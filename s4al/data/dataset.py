@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4al.data.masks import MaskCode
+from s4al.errors import DataError, ImageError, MaskError
+from s4al.files import contained
 
 SPLITS = ("train", "val", "test")
 Links = Literal["anywhere", "inside"]  # where links in a data folder may lead
@@ -55,3 +57,18 @@ class Dataset:
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+
+def source_file(root: Path, relative: str, links: Links, kind: type[ImageError | MaskError]) -> Path:
+    """`root / relative`, a file of a data folder.
+
+    Raises an error of `kind` for a link that leaves the folder where none may: it is like a file that cannot be read.
+    """
+    try:
+        return contained(root, relative, links_may_leave=links == "anywhere")
+    except DataError as error:
+        what = f"{relative}: a link that leaves the data folder {root}"
+        remedy = "Copy the files in, or set data.links=anywhere."
+        raise kind(f"{what} (copy the files in, or set data.links=anywhere)", remedy=remedy) from error
+    except RuntimeError as error:  # pathlib's word for links that go round in circles
+        raise kind(f"{relative}: a link that leads nowhere") from error

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from s4al.config import Config, DataConfig
 from s4al.data.adapters import open_dataset
-from s4al.data.dataset import Dataset, Record
+from s4al.data.dataset import Dataset, Links, Record, source_file
 from s4al.data.faults import grouped
 from s4al.data.images import load_image, stored_size
 from s4al.data.layouts.find import Layout, find_layout
@@ -95,7 +95,7 @@ def understand(config: Config, given: Collection[str], *, every_file: bool = Fal
         links=data.links,
     )
     settings = {f"data.{key}": value for key, value in layout.settings.items() if f"data.{key}" not in given}
-    seen = _Seen(data.max_megapixels)
+    seen = _Seen(data.max_megapixels, data.links)
     encoding = None
     if settings.get("data.adapter", data.adapter) == "folder":
         encoding, found = _look_at_masks(root, _with(data, settings), seen, every_file)
@@ -164,8 +164,9 @@ class _Seen:
     bad : (file, reason) of those that cannot be used.
     """
 
-    def __init__(self, max_megapixels: float) -> None:
+    def __init__(self, max_megapixels: float, links: Links) -> None:
         self._max_megapixels = max_megapixels
+        self._links: Links = links
         self.num_masks = 0
         self.bad: list[tuple[str, str]] = []
         self._remedies: dict[str, str] = {}
@@ -174,7 +175,11 @@ class _Seen:
         """What the masks of some records, or of all, hold. Raises the first's MaskError where none can be used."""
         masked = [record for record in records if record.mask]
         paths = [record.mask for record in _some_of(masked, every_file) if record.mask]
-        read = self._read(paths, root, lambda path, name: sample_mask(path, name, max_megapixels=self._max_megapixels))
+
+        def sample(path: Path, name: str) -> MaskSample:
+            return sample_mask(path, name, max_megapixels=self._max_megapixels)
+
+        read = self._read(paths, root, MaskError, sample)
         if paths and not read:
             raise self._none_left(MaskError, "mask", 0)
         self.num_masks += len(read)
@@ -196,7 +201,7 @@ class _Seen:
             return height, width
 
         before = len(self.bad)
-        read = self._read([record.image for record in _some_of(records, every_file)], root, size)
+        read = self._read([record.image for record in _some_of(records, every_file)], root, ImageError, size)
         if not read:
             raise self._none_left(ImageError, "image", before)
         return read
@@ -216,12 +221,19 @@ class _Seen:
         except ImageError:
             return None
 
-    def _read(self, paths: Sequence[Path], root: Path, read_one: Callable[[Path, str], Read]) -> list[Read]:
+    def _read(
+        self,
+        paths: Sequence[Path],
+        root: Path,
+        kind: type[ImageError | MaskError],
+        read_one: Callable[[Path, str], Read],
+    ) -> list[Read]:
         """In the order of the paths, without those that cannot be used."""
 
         def attempt(path: Path) -> tuple[str, Read | ImageError | MaskError]:
             name = path.relative_to(root).as_posix()
             try:
+                source_file(root, name, self._links, kind)
                 return name, read_one(path, name)
             except (ImageError, MaskError) as error:
                 return name, error

@@ -288,7 +288,7 @@ def test_mask_behind_a_link_that_leaves_the_folder(folder_root: Path, out: Path)
     path = folder_root / "train/masks/01.png"
     path.rename(folder_root.parent / "01.png")
     path.symlink_to(folder_root.parent / "01.png")
-    with pytest.raises(MaskError, match=r'a link that leaves the data folder .* data.links="anywhere"'):
+    with pytest.raises(MaskError, match=r"a link that leaves the data folder .* data.links=anywhere"):
         take(folder_root, out, 'data.links="inside"')
     pool = take(folder_root, out / "anywhere")
     settings = config(folder_root)

@@ -306,12 +306,13 @@ def presets(
     """List the presets, or print one as TOML to start from."""
     from s4al import config
     from s4al.cli import views
+    from s4al.cli.new_run import keys_from_data
     from s4al.presets import NOTES
 
     if name is None:
         _answer({"presets": NOTES}, views.presets, as_json=False)
     else:
-        print(config.dump(config.resolve(name)))
+        print(config.dump(config.resolve(name), keys_from_data(name)))
 
 
 @app.command()

@@ -29,6 +29,11 @@ DATA_KEYS = (
 )
 
 
+def keys_from_data(preset: str) -> tuple[str, ...]:
+    """The settings of a preset that `look` may fill in once there is a folder."""
+    return (*DATA_KEYS, *SUGGESTED) if preset == _FOR_IMAGES else ()
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What a command says about a run: a preset or a file, `section.key=value` overrides, a device."""

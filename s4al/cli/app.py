@@ -143,8 +143,10 @@ def check(
     """Look at a folder of images: layout, classes, masks, faults, and how to start."""
     from s4al.cli.check import check_folder
     from s4al.cli.check_view import check as show
+    from s4al.cli.progress import RichWatch
 
-    result = check_folder(data, every_file=every_file, overrides=overrides or (), device=device)
+    with RichWatch() as watch:
+        result = check_folder(data, every_file=every_file, overrides=overrides or (), device=device, watch=watch)
     _answer(result, show, as_json)
 
 

@@ -12,12 +12,15 @@ from s4al import config as settings
 from s4al.cli.new_run import Wanted, look
 from s4al.config import Config
 from s4al.data.dataset import SPLITS
+from s4al.watch import Watch
 
 if TYPE_CHECKING:
     from s4al.data.understand import Understanding
 
 
-def check_folder(data: Path, *, every_file: bool, overrides: Sequence[str], device: str) -> dict[str, Any]:
+def check_folder(
+    data: Path, *, every_file: bool, overrides: Sequence[str], device: str, watch: Watch
+) -> dict[str, Any]:
     """Look at the folder `data`; nothing is written.
 
     Returns
@@ -32,7 +35,7 @@ def check_folder(data: Path, *, every_file: bool, overrides: Sequence[str], devi
     root = str(data.expanduser().resolve())
     wanted = Wanted(overrides=(f"data.root={json.dumps(root, ensure_ascii=False)}", *overrides), device=device)
     config = settings.resolve(wanted.start, None, wanted.overrides)
-    found, suggested = look(config, wanted, every_file=every_file)
+    found, suggested = look(config, wanted, every_file=every_file, progress=watch.progress)
     assert suggested is not None  # of a folder without a preset
     resolved = settings.resolve(wanted.start, None, wanted.overrides, found.settings | suggested.settings)
     return {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from s4al import config as settings
 from s4al.cli.suggestions import SUGGESTED, Suggested, suggest
 from s4al.config import Config
+from s4al.data.dataset import Progress, unseen
 from s4al.errors import ConfigError, EngineError
 from s4al.watch import Watch
 
@@ -82,21 +83,23 @@ def new_settings(wanted: Wanted, watch: Watch) -> Config:
         watch.note(f"Settings: the preset images, for people's own images{how}.")
     if config.data.adapter not in _FOUND_OUT and wanted.start != _FOR_IMAGES:
         return config
-    found, suggested = look(config, wanted)
+    found, suggested = look(config, wanted, progress=watch.step)
     for line in (*found.lines, *(suggested.lines if suggested else ())):
         watch.note(line)
     inferred = found.settings | (suggested.settings if suggested else {})
     return settings.resolve(wanted.start, wanted.file, wanted.overrides, inferred)
 
 
-def look(config: Config, wanted: Wanted, *, every_file: bool = False) -> tuple[Understanding, Suggested | None]:
+def look(
+    config: Config, wanted: Wanted, *, every_file: bool = False, progress: Progress = unseen
+) -> tuple[Understanding, Suggested | None]:
     """What the data folder says of itself, and for people's own images what to do with it.
 
     Raises ConfigError and DataError where that cannot be known.
     """
     from s4al.data.understand import understand
 
-    found = understand(config, wanted.given, every_file=every_file)
+    found = understand(config, wanted.given, every_file=every_file, progress=progress)
     if wanted.start != _FOR_IMAGES:
         return found, None
     labelled = sum(record.mask is not None for record in found.train)

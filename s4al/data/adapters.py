@@ -21,7 +21,7 @@ import numpy as np
 
 from s4al.config import Config
 from s4al.data import palettes
-from s4al.data.dataset import SPLITS, Dataset, Record
+from s4al.data.dataset import SPLITS, Dataset, Progress, Record, unseen
 from s4al.data.layouts.coco import render
 from s4al.data.layouts.find import find_layout
 from s4al.data.layouts.folders import LOOKED_FOR
@@ -40,12 +40,13 @@ from s4al.errors import ConfigError, DataError
 _SCENES = Reading("{split}/images/*", "{split}/masks/*", adapter="scenes")
 
 
-def open_dataset(config: Config, rendered: Path) -> Dataset:
+def open_dataset(config: Config, rendered: Path, progress: Progress = unseen) -> Dataset:
     """List the data set that `config.data` names, by its settings. Adapter "auto" is the scenes where there is no root.
 
     Parameters
     ----------
     rendered : where the embedded data set, or COCO's masks, are rendered (once).
+    progress : called after every mask of COCO that is rendered.
 
     Raises
     ------
@@ -61,7 +62,9 @@ def open_dataset(config: Config, rendered: Path) -> Dataset:
         dataset = _open_scenes(rendered, config)
     else:
         tree = walk(_existing_root(config), data.links)
-        dataset = _open_coco(tree, config, rendered) if adapter == "coco" else _ADAPTERS[adapter](tree, config)
+        dataset = (
+            _open_coco(tree, config, rendered, progress) if adapter == "coco" else _ADAPTERS[adapter](tree, config)
+        )
     records = _unique_ids(_without_bare_val(_choose_test_split(dataset.records, config)))
     dataset = replace(dataset, records=records, links=config.data.links)
     _check_labelled(dataset, config.data.oracle)
@@ -164,7 +167,7 @@ def _open_voc(tree: Tree, config: Config) -> Dataset:
     return Dataset(tree.root, names, palettes.voc_palette(len(names)), records, identity_code(len(names)))
 
 
-def _open_coco(tree: Tree, config: Config, rendered: Path) -> Dataset:
+def _open_coco(tree: Tree, config: Config, rendered: Path, progress: Progress) -> Dataset:
     data = config.data
     if data.images and data.masks:
         images, masks = data.images, data.masks
@@ -173,7 +176,7 @@ def _open_coco(tree: Tree, config: Config, rendered: Path) -> Dataset:
             tree.root, adapter="coco", images=data.images, masks=data.masks, links=data.links
         ).settings
         images, masks = settings["images"], settings["masks"]
-    found = render(tree, images, masks, rendered, data.max_megapixels)
+    found = render(tree, images, masks, rendered, data.max_megapixels, progress)
     names = found.class_names
     if data.classes and data.classes != names:
         what = f"data.classes is not what the categories of {masks} are: {', '.join(names)}."

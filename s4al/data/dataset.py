@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,13 @@ from s4al.errors import DataError, ImageError, MaskError
 from s4al.files import contained
 
 SPLITS = ("train", "val", "test")
+# Called with (what is done, done, total) after every file, from the caller's thread; it may raise to stop the work.
+Progress = Callable[[str, int, int], None]
 Links = Literal["anywhere", "inside"]  # where links in a data folder may lead
+
+
+def unseen(task: str, done: int, total: int) -> None:
+    """Progress that nobody looks at."""
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,13 @@ from numpy.typing import NDArray
 
 from s4al.config import Config
 from s4al.data.cache import CacheWriter
-from s4al.data.dataset import SPLITS, Dataset, Record, source_file
+from s4al.data.dataset import SPLITS, Dataset, Progress, Record, source_file
 from s4al.data.faults import Fault, check_quarantine, raise_fatal, write_faults
 from s4al.data.images import RESIZE_RECIPE, load_image, resize_image, stored_size
 from s4al.data.masks import IGNORE, load_mask, read_mask, resize_mask
 from s4al.data.pool import POOL_FILE, Pool, Row, write_pool
 from s4al.errors import ImageError, MaskError
 
-Progress = Callable[[str, int, int], None]
 _MAX_WORKERS = 16  # each may hold one picture of data.max_megapixels
 
 

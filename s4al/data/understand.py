@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from s4al.config import Config, DataConfig
 from s4al.data.adapters import open_dataset
-from s4al.data.dataset import Dataset, Links, Record, source_file
+from s4al.data.dataset import Dataset, Links, Progress, Record, source_file, unseen
 from s4al.data.faults import grouped
 from s4al.data.images import load_image, stored_size
 from s4al.data.layouts.find import Layout, find_layout
@@ -68,13 +68,16 @@ class Understanding:
         return [record for record in self.dataset.records if record.split == "train"]
 
 
-def understand(config: Config, given: Collection[str], *, every_file: bool = False) -> Understanding:
+def understand(
+    config: Config, given: Collection[str], *, every_file: bool = False, progress: Progress = unseen
+) -> Understanding:
     """Look at the folder `config.data.root`.
 
     Parameters
     ----------
     given : the `section.key` names that were typed; they are taken as they are.
     every_file : read all images and masks, not a sample.
+    progress : called after every mask of COCO that is drawn.
 
     Raises
     ------
@@ -103,7 +106,7 @@ def understand(config: Config, given: Collection[str], *, every_file: bool = Fal
     # Whether masks may be missing is decided later, by who answers the queries.
     data = _with(data, settings).model_copy(update={"oracle": "people"})
     with TemporaryDirectory(prefix="s4al-") as rendered:  # COCO's masks
-        dataset = open_dataset(config.model_copy(update={"data": data}), Path(rendered))
+        dataset = open_dataset(config.model_copy(update={"data": data}), Path(rendered), progress)
         values = encoding.values if encoding else _values(seen, dataset, every_file)
     sizes = seen.images(dataset.records, root, every_file, data)
     return Understanding(

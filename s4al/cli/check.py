@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from s4al import config as settings
 from s4al.cli.new_run import Wanted, look
+from s4al.cli.suggestions import describe
 from s4al.config import Config
 from s4al.data.dataset import SPLITS
 from s4al.watch import Watch
@@ -36,14 +37,13 @@ def check_folder(
     wanted = Wanted(overrides=(f"data.root={json.dumps(root, ensure_ascii=False)}", *overrides), device=device)
     config = settings.resolve(wanted.start, None, wanted.overrides)
     found, suggested = look(config, wanted, every_file=every_file, progress=watch.progress)
-    assert suggested is not None  # of a folder without a preset
-    resolved = settings.resolve(wanted.start, None, wanted.overrides, found.settings | suggested.settings)
+    resolved = settings.resolve(wanted.start, None, wanted.overrides, found.settings | suggested)
     return {
         "data": root,
         **_found(found),
         "read_all": every_file,
-        "settings": found.settings | suggested.settings,
-        "suggested_lines": list(suggested.lines),
+        "settings": found.settings | suggested,
+        "suggested_lines": list(describe(resolved, len(found.train), found.num_labelled)),
         "estimate_minutes": _estimate_minutes(found, resolved, device),
         "command": _command(data, overrides, device),
     }

@@ -67,6 +67,11 @@ class Understanding:
     def train(self) -> list[Record]:
         return [record for record in self.dataset.records if record.split == "train"]
 
+    @property
+    def num_labelled(self) -> int:
+        """Training images with a mask."""
+        return sum(record.mask is not None for record in self.train)
+
 
 def understand(
     config: Config, given: Collection[str], *, every_file: bool = False, progress: Progress = unseen

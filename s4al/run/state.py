@@ -99,7 +99,8 @@ class Run:
         """Raises RunStateError where there is no run, ConfigError where its `run.toml` is damaged."""
         if not cls.exists(root):
             raise RunStateError(
-                f"{root} is not a run (it has no run.toml).", remedy=f"Start one: s4al train {root} --preset demo."
+                f"{root} is not a run (it has no run.toml).",
+                remedy=f"Start one: s4al train {root} --data DIR, or --preset demo.",
             )
         return cls(root, load(root / "run.toml"))
 

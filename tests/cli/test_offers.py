@@ -95,7 +95,7 @@ def images_alone(root: Path) -> None:
 FOLDERS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int]] = {
     "255 is a class or void": (white_or_void, (), 2),
     "values with gaps": (gaps, (), 2),
-    "no names": (no_names, (), 2),
+    "no names": (no_names, (), 1),
     "colours without names": (colours_without_names, (), 1),
     "two kinds of masks": (two_kinds_of_masks, (), 2),
     "a split of unknown name": (a_split_of_unknown_name, (), 2),

@@ -51,7 +51,7 @@ def _refuse_without_names(survey: Survey) -> NoReturn:
         raise ConfigError(what, remedy=f"{remedy} a line.")
     if inner == list(range(len(inner))) and len(inner) <= VOID:
         remedy = f"Set {classes_setting(named[value] for value in inner)} with your names, or write them into"
-        white = f"; if 255 is a class, set {values_setting(named)}" if IGNORE in values else ""
+        white = "; 255 is read as not labelled, unless data.mask_values names it" if IGNORE in values else ""
         raise ConfigError(what, remedy=f"{remedy} classes.txt, one a line{white}.")
     survey.refuse_measurements(inner)
     remedy = f"Set {values_setting(named)} with your names, or write them into classes.txt, a value and its name a line"

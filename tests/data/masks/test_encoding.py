@@ -254,7 +254,7 @@ BAD: dict[str, Bad] = {
                                                """{0="name-of-0", 7="name-of-7", 255="ignore"}'""", "its name a line"),
                           kind=ConfigError),
     "no names, 0 to 2 and 255": Bad((grey(0, 1, 2, 255),), ("""'data.classes=["name-of-0", "name-of-1", "name""",
-                                                       "if 255 is a class", """255="name-of-255"}'"""),
+                                                       "255 is read as not labelled, unless data.mask_values names it"),
                                     kind=ConfigError),
     "no names, colours": Bad((rgb(ROAD, ROAD, CAR),),
                              ("128,64,128 (66.7 % of the pixels), 64,0,128 (33.3 % of the pixels)",

@@ -26,7 +26,7 @@ from s4al.data.layouts.tree import walk
 from s4al.data.masks import IGNORE
 from s4al.data.masks.class_files import find_class_table
 from s4al.data.masks.encoding import Encoding, MaskSample, ValueRow, infer_encoding, sample_mask
-from s4al.data.masks.settings import IGNORE_NAME
+from s4al.data.masks.settings import IGNORE_NAME, classes_of
 from s4al.data.masks.survey import Survey
 from s4al.errors import ConfigError, DataError, ImageError, MaskError
 
@@ -141,10 +141,11 @@ def _look_at_masks(
     if samples:
         encoding = infer_encoding(samples, table, data.classes, data.mask_values)
         return encoding, {"data.classes": encoding.classes, "data.mask_values": encoding.mask_values}
-    if table is None and not data.classes:
+    names = data.classes or classes_of(data.mask_values) or (table.names if table else ())
+    if not names:
         remedy = f"Set data.classes=first,second, or write {root}/classes.txt with one name a line."
         raise ConfigError("There are no masks and no class names.", remedy=remedy)
-    return None, {"data.classes": data.classes or (table.names if table else ())}
+    return None, {"data.classes": names}
 
 
 def _values(seen: _Seen, dataset: Dataset, every_file: bool) -> tuple[ValueRow, ...]:

@@ -201,6 +201,13 @@ def test_images_of_several_faults_are_told_by_kind(tmp_path: Path) -> None:
     assert caught.value.remedy == "Save them again without transparency."
 
 
+def test_images_alone_have_the_classes_of_any_setting(tmp_path: Path) -> None:
+    images_alone(tmp_path)
+    assert understood(tmp_path, ("data.mask_values=0:wall,255:car,128:ignore",)).dataset.class_names == ("wall", "car")
+    (tmp_path / "classes.txt").write_text("a\nb\n")
+    assert understood(tmp_path, ()).dataset.class_names == ("a", "b")
+
+
 def test_one_image_alone_says_what_is_needed(tmp_path: Path) -> None:
     fill(tmp_path, mask=drawn(0, 1, 2), count=1)
     with pytest.raises(S4alError) as caught:

@@ -25,7 +25,7 @@ def check(console: Console, result: dict[str, Any]) -> None:
     _values(console, result)
     for title, names in (("Without a partner", result["unpaired"]), ("Not used", result["unused"])):
         _named(console, title, names)
-    _named(console, "Cannot be used", [f"{bad['file']}: {bad['reason']}" for bad in result["bad"]], "bold red")
+    _named(console, "Cannot be used", [bad["reason"] for bad in result["bad"]], "bold red")
     for line in result["suggested_lines"]:
         console.print(Padding(Text(visible(line)), (0, 0, 0, 2)))
     if result["estimate_minutes"] is not None:

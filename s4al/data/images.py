@@ -182,7 +182,8 @@ def _is_turned(orientation: int, stored: tuple[int, ...], mask_size: tuple[int, 
     if mask_size is not None and mask_size == stored == shown:
         raise Refused(
             f"its EXIF orientation is {orientation}, and its mask of {mask_size[1]} x {mask_size[0]} fits it both as "
-            "it is stored and as it is shown. Save the image the way its mask lies, without that orientation"
+            "it is stored and as it is shown. Save the image the way its mask lies, without that orientation",
+            "Save the images again the way their masks lie, without an EXIF orientation.",
         )
     return mask_size is None or mask_size != stored
 

@@ -206,7 +206,8 @@ class _Seen:
             limits = {"max_megapixels": data.max_megapixels, "value_range": data.value_range}
             height, width = load_image(path, name, mask_size=mask_size, **limits).pixels.shape[:2]
             if mask_size is not None and mask_size != (height, width):
-                raise ImageError(f"{name}: it is {width} x {height}, its mask is {mask_size[1]} x {mask_size[0]}")
+                what = f"{name}: it is {width} x {height}, its mask is {mask_size[1]} x {mask_size[0]}"
+                raise ImageError(what, remedy="Give each image a mask of its own size: masks are never resized.")
             return height, width
 
         before = len(self.bad)

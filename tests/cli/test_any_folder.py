@@ -128,7 +128,7 @@ def test_check_reads_every_file_on_request(tmp_path: Path, capsys: pytest.Captur
     assert [bad["file"] for bad in found["bad"]] == ["train/images/03.bmp", "valid/images/02.bmp"] and found["read_all"]
     assert "it is 64 x 40, its mask is 64 x 48" in found["bad"][1]["reason"]
     assert run(["check", str(data), "--all"]) == 0
-    assert "train/images/03.bmp" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("train/images/03.bmp") == 1  # its reason names it
 
 
 def test_check_looks_where_links_lead_as_train_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

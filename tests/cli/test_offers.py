@@ -198,7 +198,9 @@ def test_images_of_several_faults_are_told_by_kind(tmp_path: Path) -> None:
         "its 2,560 pixels are transparent (opaque images are read); images/3.png: the file is empty; "
         "images/4.png: it is 64 x 8, its mask is 64 x 40."
     )
-    assert caught.value.remedy == "Save them again without transparency."
+    assert caught.value.remedy == (
+        "Save them again without transparency. Give each image a mask of its own size: masks are never resized."
+    )
 
 
 def test_images_alone_have_the_classes_of_any_setting(tmp_path: Path) -> None:

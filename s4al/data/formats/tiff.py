@@ -264,7 +264,8 @@ def _read_mode(
     """Bits a sample, what the samples mean, and the photometric interpretation."""
     photometric, bits = tags.value(262), tags.values(258)
     if photometric in _OTHER_PHOTOMETRICS:
-        raise Refused(f"a TIFF in {_OTHER_PHOTOMETRICS[photometric]} (RGB, grey and palette images are read)")
+        what = f"a TIFF in {_OTHER_PHOTOMETRICS[photometric]} (RGB, grey and palette images are read)"
+        raise Refused(what, "Save them as RGB or grey.")
     formats = set(tags.values(339).tolist()) or {1}
     if formats != {1}:
         kind = "floating-point" if formats == {3} else "signed or other"

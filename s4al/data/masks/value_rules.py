@@ -31,7 +31,9 @@ def read_by_value(survey: Survey, known: Known) -> Reading:
         _refuse_without_names(survey)
     if values == {IGNORE}:
         what = f"None of the {plural(len(survey.samples), 'mask')} looked at holds a label: every pixel is 255."
-        raise DataError(what, remedy="Say what 255 is in data.mask_values, or label some images.")
+        last = known.classes[-1]
+        white = values_setting({**dict(enumerate(known.classes[:-1])), IGNORE: last})
+        raise DataError(what, remedy=f"Label some images; or, if 255 is a class, such as {last}, set {white}.")
     if values == {0, IGNORE} and IGNORE not in known.stated:
         return _read_black_and_white(survey, known)
     if known.stated:

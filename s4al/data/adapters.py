@@ -22,6 +22,7 @@ import numpy as np
 from s4al.config import Config
 from s4al.data import palettes
 from s4al.data.dataset import SPLITS, Dataset, Progress, Record, unseen
+from s4al.data.images import IMAGE_SUFFIXES
 from s4al.data.layouts.coco import render
 from s4al.data.layouts.find import find_layout
 from s4al.data.layouts.folders import LOOKED_FOR
@@ -77,7 +78,7 @@ def open_images(root: Path, class_names: Iterable[str]) -> Dataset:
     names = tuple(class_names)
     records = list_records(walk(root), "**/*", "").records
     if not records:
-        raise DataError(f"{root} holds no images.")
+        raise DataError(f"{root} holds no images.", remedy=f"Names of images end in {', '.join(IMAGE_SUFFIXES)}.")
     return Dataset(root, names, distinct_palette(len(names)), records, identity_code(len(names)))
 
 

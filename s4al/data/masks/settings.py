@@ -101,11 +101,13 @@ def check_classes(names: Sequence[str]) -> None:
     if not names:
         raise ConfigError("The data set needs class names.", remedy="Set data.classes=background,object.")
     if len(names) > VOID:
-        raise ConfigError(f"{len(names):,} class names; up to {VOID} can be had.")
+        remedy = f"Leave classes out, or give several values one name in {_KEY}."
+        raise ConfigError(f"{len(names):,} class names; up to {VOID} can be had.", remedy=remedy)
     twice = next((name for name in names if list(names).count(name) > 1), None)
     if twice is not None:
         different = len(set(names))
-        raise ConfigError(f"{len(names)} class names, {different} of them different: data.classes has {twice!r} twice.")
+        what = f"{len(names)} class names, {different} of them different: data.classes has {twice!r} twice."
+        raise ConfigError(what, remedy=f"Name it once; several values can have one name in {_KEY}.")
     if IGNORE_NAME in names or "" in names:
         odd = IGNORE_NAME if IGNORE_NAME in names else ""
         remedy = f"The word {IGNORE_NAME} in {_KEY} means pixels without a label; name the class otherwise."

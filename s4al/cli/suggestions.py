@@ -147,7 +147,7 @@ def _how_long(config: Config) -> str:
     trainer, more = config.trainer, config.run.cycles - 1
     first = f"Steps: {trainer.epochs * trainer.iterations_per_epoch:,}"
     if not more:
-        return f"{first}; there is nothing to ask."
+        return f"{first}; nothing is asked."
     last = f"{trainer.last_epochs * trainer.joint_iterations_per_epoch:,} with what was asked and pseudo-labels"
     if more == 1:
         return f"{first}, then {last}."

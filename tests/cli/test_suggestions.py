@@ -72,7 +72,7 @@ def test_a_handful_is_labelled_whole_and_trained_once():
     assert settings["run.cycles"] == 1 and settings["data.labelled_fraction"] == 1.0
     assert settings["trainer.epochs"] * settings["trainer.iterations_per_epoch"] == 400
     lines = described(settings, 5, 5)
-    assert lines[1:] == ("Labels: all 5 training images, from the start.", "Steps: 400; there is nothing to ask.")
+    assert lines[1:] == ("Labels: all 5 training images, from the start.", "Steps: 400; nothing is asked.")
 
 
 def test_what_is_said_is_what_was_set_not_what_was_suggested():

@@ -41,5 +41,10 @@ class Watch:
     def progress(self, task: str, done: int, total: int, **fields: float) -> None:
         """`done` of `total` units of `task`; `fields` are figures to show beside the bar (loss, images_per_s)."""
 
+    def step(self, task: str, done: int, total: int) -> None:
+        """As `progress`, for work that may be stopped after every unit of it. Raises Interrupted."""
+        self.progress(task, done, total)
+        self.stop_here()
+
     def note(self, line: str) -> None:
         """One line a person should see: a fallback that was taken, something recovered, something set aside."""

@@ -143,8 +143,10 @@ def check(
     """Look at a folder of images: layout, classes, masks, faults, and how to start."""
     from s4al.cli.check import check_folder
     from s4al.cli.check_view import check as show
+    from s4al.cli.progress import RichWatch
 
-    result = check_folder(data, every_file=every_file, overrides=overrides or (), device=device)
+    with RichWatch() as watch:
+        result = check_folder(data, every_file=every_file, overrides=overrides or (), device=device, watch=watch)
     _answer(result, show, as_json)
 
 
@@ -306,12 +308,13 @@ def presets(
     """List the presets, or print one as TOML to start from."""
     from s4al import config
     from s4al.cli import views
+    from s4al.cli.new_run import keys_from_data
     from s4al.presets import NOTES
 
     if name is None:
         _answer({"presets": NOTES}, views.presets, as_json=False)
     else:
-        print(config.dump(config.resolve(name)))
+        print(config.dump(config.resolve(name), keys_from_data(name)))
 
 
 @app.command()

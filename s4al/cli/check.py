@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from s4al import config as settings
 from s4al.cli.new_run import Wanted, look
+from s4al.cli.suggestions import describe
 from s4al.config import Config
 from s4al.data.dataset import SPLITS
+from s4al.watch import Watch
 
 if TYPE_CHECKING:
     from s4al.data.understand import Understanding
 
 
-def check_folder(data: Path, *, every_file: bool, overrides: Sequence[str], device: str) -> dict[str, Any]:
+def check_folder(
+    data: Path, *, every_file: bool, overrides: Sequence[str], device: str, watch: Watch
+) -> dict[str, Any]:
     """Look at the folder `data`; nothing is written.
 
     Returns
@@ -32,15 +36,14 @@ def check_folder(data: Path, *, every_file: bool, overrides: Sequence[str], devi
     root = str(data.expanduser().resolve())
     wanted = Wanted(overrides=(f"data.root={json.dumps(root, ensure_ascii=False)}", *overrides), device=device)
     config = settings.resolve(wanted.start, None, wanted.overrides)
-    found, suggested = look(config, wanted, every_file=every_file)
-    assert suggested is not None  # of a folder without a preset
-    resolved = settings.resolve(wanted.start, None, wanted.overrides, found.settings | suggested.settings)
+    found, suggested = look(config, wanted, every_file=every_file, progress=watch.progress)
+    resolved = settings.resolve(wanted.start, None, wanted.overrides, found.settings | suggested)
     return {
         "data": root,
         **_found(found),
         "read_all": every_file,
-        "settings": found.settings | suggested.settings,
-        "suggested_lines": list(suggested.lines),
+        "settings": found.settings | suggested,
+        "suggested_lines": list(describe(resolved, len(found.train), found.num_labelled)),
         "estimate_minutes": _estimate_minutes(found, resolved, device),
         "command": _command(data, overrides, device),
     }

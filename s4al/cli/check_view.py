@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s4al.cli.messages import visible
+from s4al.duration import duration
 
 _MOST_NAMED = 20
 _SWATCH = "██"
@@ -24,11 +25,11 @@ def check(console: Console, result: dict[str, Any]) -> None:
     _values(console, result)
     for title, names in (("Without a partner", result["unpaired"]), ("Not used", result["unused"])):
         _named(console, title, names)
-    _named(console, "Cannot be used", [f"{bad['file']}: {bad['reason']}" for bad in result["bad"]], "bold red")
+    _named(console, "Cannot be used", [bad["reason"] for bad in result["bad"]], "bold red")
     for line in result["suggested_lines"]:
         console.print(Padding(Text(visible(line)), (0, 0, 0, 2)))
     if result["estimate_minutes"] is not None:
-        about = f"Training: about {_length(result['estimate_minutes'])} on this machine, without scoring."
+        about = f"Training: about {duration(60 * result['estimate_minutes'])} on this machine, without scoring."
         console.print(Padding(Text(about), (0, 0, 0, 2)))
     console.print(Text("\nStart with:", "bold"))
     console.print(Text(f"  {visible(result['command'])}"), soft_wrap=True)
@@ -75,10 +76,3 @@ def _table(title: str, *columns: str) -> Table:
         right = column in ("Images", "With mask", "Pixels", "Share")
         table.add_column(column, justify="right" if right else "left")
     return table
-
-
-def _length(minutes: float) -> str:
-    if minutes < 1:
-        return "a minute"
-    hours, rest = divmod(round(minutes), 60)
-    return f"{hours} h {rest} min" if hours else f"{rest} min"

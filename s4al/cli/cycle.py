@@ -147,7 +147,7 @@ def prepare_pool(run: Run, watch: Watch) -> tuple[Pool, Dataset]:
     from s4al.data import load_pool, open_dataset, verify_sources
 
     if not run.pool_file.is_file():
-        dataset = open_dataset(run.config, run.scenes)
+        dataset = open_dataset(run.config, run.scenes, progress=watch.step)
         _ingest(run, dataset, watch)
         pool = load_pool(run.pool_file)
         if pool.quarantined:
@@ -160,7 +160,7 @@ def prepare_pool(run: Run, watch: Watch) -> tuple[Pool, Dataset]:
     if masks_are_files:
         # Before the folder is listed again: a missing file is then a changed run, not a strange data set.
         verify_sources(pool, Path(data.root), memory)
-    dataset = open_dataset(run.config, run.scenes)
+    dataset = open_dataset(run.config, run.scenes, progress=watch.step)
     if not masks_are_files:  # they were rendered, and are again where they are gone
         verify_sources(pool, dataset.root, memory, dataset.masks_root)
     if not files.is_whole(run.cache):
@@ -178,8 +178,7 @@ def _ingest(run: Run, dataset: Dataset, watch: Watch, known: Pool | None = None)
     from s4al.data.ingest import ingest
 
     def progress(split: str, done: int, total: int) -> None:
-        watch.progress(f"read {split}", done, total)
-        watch.stop_here()
+        watch.step(f"read {split}", done, total)
 
     temporary = run.root / f"{files.TEMPORARY}ingest"
     classes = {"names": list(dataset.class_names), "palette": dataset.palette.tolist()}

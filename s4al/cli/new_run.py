@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from s4al import config as settings
-from s4al.cli.suggestions import SUGGESTED, Suggested, suggest
+from s4al.cli.suggestions import SUGGESTED, describe, suggest
 from s4al.config import Config
+from s4al.data.dataset import Progress, unseen
 from s4al.errors import ConfigError, EngineError
 from s4al.watch import Watch
 
@@ -27,6 +28,11 @@ DATA_KEYS = (
     "data.mask_values",
     "data.test_split",
 )
+
+
+def keys_from_data(preset: str) -> tuple[str, ...]:
+    """The settings of a preset that `look` may fill in once there is a folder."""
+    return (*DATA_KEYS, *SUGGESTED) if preset == _FOR_IMAGES else ()
 
 
 @dataclass(frozen=True)
@@ -77,25 +83,28 @@ def new_settings(wanted: Wanted, watch: Watch) -> Config:
         watch.note(f"Settings: the preset images, for people's own images{how}.")
     if config.data.adapter not in _FOUND_OUT and wanted.start != _FOR_IMAGES:
         return config
-    found, suggested = look(config, wanted)
-    for line in (*found.lines, *(suggested.lines if suggested else ())):
+    found, suggested = look(config, wanted, progress=watch.step)
+    for line in found.lines:
         watch.note(line)
-    inferred = found.settings | (suggested.settings if suggested else {})
-    return settings.resolve(wanted.start, wanted.file, wanted.overrides, inferred)
+    resolved = settings.resolve(wanted.start, wanted.file, wanted.overrides, found.settings | suggested)
+    for line in describe(resolved, len(found.train), found.num_labelled) if suggested else ():
+        watch.note(line)
+    return resolved
 
 
-def look(config: Config, wanted: Wanted, *, every_file: bool = False) -> tuple[Understanding, Suggested | None]:
-    """What the data folder says of itself, and for people's own images what to do with it.
+def look(
+    config: Config, wanted: Wanted, *, every_file: bool = False, progress: Progress = unseen
+) -> tuple[Understanding, dict[str, Any]]:
+    """What the data folder says of itself, and for people's own images the settings that fit it (none for others).
 
     Raises ConfigError and DataError where that cannot be known.
     """
     from s4al.data.understand import understand
 
-    found = understand(config, wanted.given, every_file=every_file)
+    found = understand(config, wanted.given, every_file=every_file, progress=progress)
     if wanted.start != _FOR_IMAGES:
-        return found, None
-    labelled = sum(record.mask is not None for record in found.train)
-    return found, suggest(found.sizes, len(found.train), labelled, gpu=_trains_on_gpu(wanted.device))
+        return found, {}
+    return found, suggest(found.sizes, len(found.train), found.num_labelled, gpu=_trains_on_gpu(wanted.device))
 
 
 def settings_again(wanted: Wanted, stored: Config) -> Config:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from s4al.cli.messages import visible
+from s4al.duration import duration
 from s4al.watch import Watch
 
 _PLAIN_EVERY_S = 10.0
@@ -76,9 +77,9 @@ class RichWatch(Watch):
         elif time.monotonic() - state.shown >= _PLAIN_EVERY_S:
             state.shown = time.monotonic()
             left_s = elapsed_s / (done - state.begun_at) * (total - done) if done > state.begun_at else None
-            left = f", about {_duration(left_s)} left" if left_s is not None else ""
+            left = f", about {duration(left_s)} left" if left_s is not None else ""
             figures = f", {_figures(fields)}" if fields else ""
-            self.note(f"{task}: {done:,} of {total:,}{figures}, {_duration(elapsed_s)} gone{left}")
+            self.note(f"{task}: {done:,} of {total:,}{figures}, {duration(elapsed_s)} gone{left}")
 
 
 class _PlainTask:
@@ -95,14 +96,14 @@ class _Clock(ProgressColumn):
         self._with_elapsed = with_elapsed
 
     def render(self, task: Task) -> Text:
-        gone = [_duration(task.elapsed or 0.0)] if self._with_elapsed else []
-        left = [f"{_duration(task.time_remaining)} left"] if task.time_remaining is not None else []
+        gone = [duration(task.elapsed or 0.0)] if self._with_elapsed else []
+        left = [f"{duration(task.time_remaining)} left"] if task.time_remaining is not None else []
         return Text(", ".join(gone + left), style="cyan")
 
 
 def _finished(task: str, total: int, elapsed_s: float, fields: dict[str, float]) -> str:
     figures = f", {_figures(fields)}" if fields else ""
-    return f"{task}: {total:,} done in {_duration(elapsed_s)}{figures}"
+    return f"{task}: {total:,} done in {duration(elapsed_s)}{figures}"
 
 
 def _figures(fields: dict[str, float]) -> str:
@@ -114,9 +115,3 @@ def _figure(name: str, value: float) -> str:
     if name.endswith("_per_s"):
         return f"{number} {name.removesuffix('_per_s').replace('images', 'img').replace('_', ' ')}/s"
     return f"{_NAMES.get(name, name.replace('_', ' '))} {number}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -89,8 +89,10 @@ def _next(run: Run, planned: int, todo: tuple[int, str] | None, *, has_pool: boo
     cycle, stage = todo
     if stage == "labels" and cycle > 0 and run.config.data.oracle == "people":
         return f"Cycle {cycle} waits for people to label {run.stage(cycle - 1, 'select') / 'selections.parquet'}"
-    doing = _DOING[stage].format(cycle) if has_pool else "read the data set"
-    return f"{command} will {doing}{_position(run, cycle, stage)}"
+    if not has_pool:
+        faults = run.root / "faults.csv"
+        return f"{command} will read the data set{f', once what {faults} lists is repaired' if faults.exists() else ''}"
+    return f"{command} will {_DOING[stage].format(cycle)}{_position(run, cycle, stage)}"
 
 
 def _position(run: Run, cycle: int, stage: str) -> str:

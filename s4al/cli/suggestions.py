@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from s4al.config import Config
 
 _MULTIPLE = 32  # of the network's input: its deepest stride at most
 _LEAST = 16  # data.height and data.width
@@ -45,15 +46,7 @@ SUGGESTED = (
 )
 
 
-@dataclass(frozen=True)
-class Suggested:
-    """Settings, and a line about each for people."""
-
-    settings: dict[str, Any]
-    lines: tuple[str, ...]
-
-
-def suggest(sizes: Sequence[tuple[int, int]], train: int, labelled: int, *, gpu: bool) -> Suggested:
+def suggest(sizes: Sequence[tuple[int, int]], train: int, labelled: int, *, gpu: bool) -> dict[str, Any]:
     """Input size, regions, steps and starting labels for a data set.
 
     Parameters
@@ -87,14 +80,23 @@ def suggest(sizes: Sequence[tuple[int, int]], train: int, labelled: int, *, gpu:
     }
     if start == train:
         settings["run.cycles"] = 1
-    first = f"Steps: {steps:,}"
-    then = f"{first}, then {2 * steps * _LAST_EPOCHS // _EPOCHS:,} with what was asked and pseudo-labels."
-    lines = (
-        f"Network input: {height} x {width} pixels (height x width); regions: {region} x {min(region, width)} of them.",
-        _who_labels(train, labelled, start),
-        f"{first}; there is nothing to ask." if start == train else then,
+    return settings
+
+
+def describe(config: Config, train: int, labelled: int) -> tuple[str, ...]:
+    """Input size, regions, labels and steps in a line each, as the run will have them, whoever set them.
+
+    Parameters
+    ----------
+    train, labelled : as for `suggest`.
+    """
+    data, regions = config.data, config.acquisition
+    return (
+        f"Network input: {data.height} x {data.width} pixels (height x width); "
+        f"regions: {regions.region_height} x {regions.region_width} of them.",
+        _who_labels(config, train, labelled),
+        _how_long(config),
     )
-    return Suggested(settings, lines)
 
 
 def input_size(sizes: Sequence[tuple[int, int]], *, longest: int) -> tuple[int, int]:
@@ -130,12 +132,27 @@ def _start(train: int, labelled: int) -> tuple[float, str]:
     return round(min(1.0, max(0.1, _FEWEST_LABELLED / train)), 4), "masks"
 
 
-def _who_labels(train: int, labelled: int, start: int) -> str:
+def _who_labels(config: Config, train: int, labelled: int) -> str:
+    if config.data.labelled_list:
+        return f"Labels: those of {config.data.labelled_list} at the start."
+    if config.data.oracle == "people" and labelled < train:
+        return f"Labels: {labelled:,} of {train:,} training images have a mask; people are asked about the others."
+    start = min(max(1, round(config.data.labelled_fraction * train)), labelled)
     if start == train:
         return f"Labels: all {train:,} training images, from the start."
-    if labelled < train:
-        return f"Labels: {labelled:,} of {train:,} training images have a mask; people are asked about the others."
     return f"Labels: {start:,} of {train:,} training images at the start; the masks of the others answer for people."
+
+
+def _how_long(config: Config) -> str:
+    trainer, more = config.trainer, config.run.cycles - 1
+    first = f"Steps: {trainer.epochs * trainer.iterations_per_epoch:,}"
+    if not more:
+        return f"{first}; nothing is asked."
+    last = f"{trainer.last_epochs * trainer.joint_iterations_per_epoch:,} with what was asked and pseudo-labels"
+    if more == 1:
+        return f"{first}, then {last}."
+    times = f" in each of {more - 1} trainings" if more > 2 else ""
+    return f"{first}, then {trainer.epochs * trainer.joint_iterations_per_epoch:,}{times} and at last {last}."
 
 
 def _steps(start: int) -> int:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s4al.cli.messages import visible
+from s4al.duration import duration
 from s4al.run.state import STAGES
 
 _MOST_CYCLES = 5  # columns of the table by class that fit in 80 characters
@@ -49,7 +50,7 @@ def _cycles(cycles: list[dict[str, Any]], full_miou: float | None) -> Table:
             f"{row['regions']:,}",
             Text(_percent(row["miou"]), "bold"),
             *_if(full_miou, _percent(row["miou"] / full_miou) if full_miou else ""),
-            _seconds(row["train_s"]),
+            "" if row["train_s"] is None else duration(row["train_s"]),
             f"{rate:,.0f} img/s" if rate else "",
         )
     table.caption = _caption(full_miou)
@@ -97,7 +98,7 @@ def scoring(console: Console, result: dict[str, Any]) -> None:
     _list(
         console,
         {
-            "Scored": f"{_count(result['images'], 'image')} in {_seconds(result['seconds'])}{rate}",
+            "Scored": f"{_count(result['images'], 'image')} in {duration(result['seconds'])}{rate}",
             "Set aside": f"{_count(result['quarantined'], 'image')}, listed in quarantine.parquet",
             "Engine": f"{result['engine']} ({result['provider']})",
             "Scores": result["out"],
@@ -118,7 +119,7 @@ def prediction(console: Console, result: dict[str, Any]) -> None:
             table.add_row(f"{len(rest)} more", _percent(sum(share for _, share in rest)))
         console.print(table)
     rate = f", {result['images_per_s']:,.1f} images/s" if result["images"] else ""
-    lines = {"Predicted": f"{_count(result['images'], 'image')} in {_seconds(result['seconds'])}{rate}"}
+    lines = {"Predicted": f"{_count(result['images'], 'image')} in {duration(result['seconds'])}{rate}"}
     if seen and absent:
         lines["Not seen"] = ", ".join(absent) if len(absent) <= _MOST_CLASSES else f"{len(absent)} classes"
     if result["quarantined"]:
@@ -232,10 +233,3 @@ def _if(condition: object, *cells: str) -> tuple[str, ...]:
 
 def _percent(fraction: float | None) -> str:
     return "" if fraction is None or fraction != fraction else f"{100 * fraction:.1f} %"
-
-
-def _seconds(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

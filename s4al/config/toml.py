@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -67,12 +67,19 @@ def load(path: Path) -> Config:
     return _validate(_read_toml(path), str(path))
 
 
-def dump(config: Config) -> str:
-    """The configuration as TOML, every key present, in the order of the classes."""
+def dump(config: Config, from_data: Collection[str] = ()) -> str:
+    """The configuration as TOML, every key present, in the order of the classes.
+
+    Parameters
+    ----------
+    from_data : `section.key` names that have no value yet, as the data decide: they are comments.
+    """
     lines: list[str] = []
     for section, values in config.model_dump(mode="json").items():
         lines.append(f"[{section}]")
-        lines += [f"{key} = {_toml_value(value)}" for key, value in values.items()]
+        for key, value in values.items():
+            open_yet = f"{section}.{key}" in from_data
+            lines.append(f"# {key}: from the data" if open_yet else f"{key} = {_toml_value(value)}")
         lines.append("")
     return "\n".join(lines)
 

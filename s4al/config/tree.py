@@ -110,7 +110,7 @@ class Config(Section):
         if warm_up >= lengths[shortest]:
             raise ValueError(
                 f"a warm-up of {warm_up:,} steps is no shorter than a training of {lengths[shortest]:,} ({shortest}); "
-                "set trainer.warmup_steps lower"
+                f"set trainer.warmup_steps={lengths[shortest] // 10}"
             )
         return self
 

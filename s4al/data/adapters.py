@@ -21,7 +21,8 @@ import numpy as np
 
 from s4al.config import Config
 from s4al.data import palettes
-from s4al.data.dataset import SPLITS, Dataset, Record
+from s4al.data.dataset import SPLITS, Dataset, Progress, Record, unseen
+from s4al.data.images import IMAGE_SUFFIXES
 from s4al.data.layouts.advice import unread_files
 from s4al.data.layouts.coco import render
 from s4al.data.layouts.find import find_layout
@@ -41,13 +42,14 @@ from s4al.errors import ConfigError, DataError
 _SCENES = Reading("{split}/images/*", "{split}/masks/*", adapter="scenes")
 
 
-def open_dataset(config: Config, rendered: Path, tree: Tree | None = None) -> Dataset:
+def open_dataset(config: Config, rendered: Path, tree: Tree | None = None, progress: Progress = unseen) -> Dataset:
     """List the data set that `config.data` names, by its settings. Adapter "auto" is the scenes where there is no root.
 
     Parameters
     ----------
     rendered : where the embedded data set, or COCO's masks, are rendered (once).
     tree : what is in the folder `config.data.root`, where it has been listed before.
+    progress : called after every mask of COCO that is rendered.
 
     Raises
     ------
@@ -64,7 +66,10 @@ def open_dataset(config: Config, rendered: Path, tree: Tree | None = None) -> Da
     else:
         tree = tree or walk(_existing_root(config), data.links)
         adapter = _found_adapter(tree, config) if adapter == "auto" else adapter
-        dataset = _open_coco(tree, config, rendered) if adapter == "coco" else _ADAPTERS[adapter](tree, config)
+        if adapter == "coco":
+            dataset = _open_coco(tree, config, rendered, progress)
+        else:
+            dataset = _ADAPTERS[adapter](tree, config)
     records = _unique_ids(_without_bare_val(_choose_test_split(dataset.records, config)))
     dataset = replace(dataset, records=records, links=config.data.links)
     unread = unread_files(tree) if tree else ""
@@ -78,7 +83,7 @@ def open_images(root: Path, class_names: Iterable[str]) -> Dataset:
     names = tuple(class_names)
     records = list_records(walk(root), "**/*", "").records
     if not records:
-        raise DataError(f"{root} holds no images.")
+        raise DataError(f"{root} holds no images.", remedy=f"Names of images end in {', '.join(IMAGE_SUFFIXES)}.")
     return Dataset(root, names, distinct_palette(len(names)), records, identity_code(len(names)))
 
 
@@ -167,14 +172,14 @@ def _open_voc(tree: Tree, config: Config) -> Dataset:
     return Dataset(tree.root, names, palettes.voc_palette(len(names)), records, identity_code(len(names)))
 
 
-def _open_coco(tree: Tree, config: Config, rendered: Path) -> Dataset:
+def _open_coco(tree: Tree, config: Config, rendered: Path, progress: Progress) -> Dataset:
     data = config.data
     if data.images and data.masks:
         images, masks = data.images, data.masks
     else:
         settings = find_layout(tree.root, adapter="coco", images=data.images, masks=data.masks, tree=tree).settings
         images, masks = settings["images"], settings["masks"]
-    found = render(tree, images, masks, rendered, data.max_megapixels)
+    found = render(tree, images, masks, rendered, data.max_megapixels, progress)
     names = found.class_names
     if data.classes and data.classes != names:
         what = f"data.classes is not what the categories of {masks} are: {', '.join(names)}."
@@ -196,7 +201,7 @@ _ADAPTERS: Mapping[str, Callable[[Tree, Config], Dataset]] = {
 
 def _require_other_test_split(config: Config, name: str) -> None:
     if config.data.test_split == "test":
-        raise ConfigError(f"{name} publishes no masks of its test split.", remedy='Set data.test_split="val".')
+        raise ConfigError(f"{name} publishes no masks of its test split.", remedy="Set data.test_split=val.")
 
 
 def _choose_test_split(records: tuple[Record, ...], config: Config) -> tuple[Record, ...]:
@@ -237,10 +242,22 @@ def _check_labelled(dataset: Dataset, oracle: str, unread: str) -> None:
         if oracle == "people":
             return
         what = f"Nothing is labelled in {dataset.root}: no masks were found{_not_read(unread)}."
-        raise DataError(what, remedy=f'Looked for {LOOKED_FOR}. Set data.masks, or data.oracle="people".')
+        raise DataError(what, remedy=f"Looked for {LOOKED_FOR}. Set data.masks, or data.oracle=people.")
     for split in ("train", "test"):
         if split not in present:
-            raise DataError(f"The {split} split of {dataset.root} holds no images.")
+            remedy = _how_to_fill(split, dataset.records)
+            raise DataError(f"The {split} split of {dataset.root} holds no images.", remedy=remedy)
+
+
+def _how_to_fill(split: str, records: tuple[Record, ...]) -> str:
+    """What gives a run images to train on, or to test on."""
+    if split == "train":
+        return "Put the images to learn from into a folder named train, with their masks as the others have theirs."
+    if any(record.split == "val" and record.mask for record in records):
+        return "Set data.test_split=val to test on the val split."
+    if sum(record.split == "train" and record.mask is not None for record in records) > 1:
+        return "Set data.test_split=drawn to test on some of the images with a mask, or name a folder of them test."
+    return "Add images with masks: at least one to learn from and one to test on are needed."
 
 
 def _check_pairs(dataset: Dataset, oracle: str, unread: str) -> None:
@@ -248,7 +265,7 @@ def _check_pairs(dataset: Dataset, oracle: str, unread: str) -> None:
     for split in SPLITS:
         bare = [record.id for record in dataset.records if record.split == split and record.mask is None]
         if bare and (split != "train" or oracle == "masks"):
-            remedy = "Add the masks" + (', or set data.oracle="people".' if split == "train" else ".")
+            remedy = "Add the masks" + (", or set data.oracle=people." if split == "train" else ".")
             what = f"{some(bare, 'image')} of the {split} split without a mask in {dataset.root}{_not_read(unread)}."
             raise DataError(what, remedy=remedy)
 

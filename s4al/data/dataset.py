@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,9 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4al.data.masks import MaskCode
+from s4al.errors import DataError, ImageError, MaskError
+from s4al.files import contained
 
 SPLITS = ("train", "val", "test")
+# Called with (what is done, done, total) after every file, from the caller's thread; it may raise to stop the work.
+Progress = Callable[[str, int, int], None]
 Links = Literal["anywhere", "inside"]  # where links in a data folder may lead
+
+
+def unseen(task: str, done: int, total: int) -> None:
+    """Progress that nobody looks at."""
 
 
 @dataclass(frozen=True)
@@ -55,3 +64,18 @@ class Dataset:
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+
+def source_file(root: Path, relative: str, links: Links, kind: type[ImageError | MaskError]) -> Path:
+    """`root / relative`, a file of a data folder.
+
+    Raises an error of `kind` for a link that leaves the folder where none may: it is like a file that cannot be read.
+    """
+    try:
+        return contained(root, relative, links_may_leave=links == "anywhere")
+    except DataError as error:
+        what = f"{relative}: a link that leaves the data folder {root}"
+        remedy = "Copy the files in, or set data.links=anywhere."
+        raise kind(f"{what} (copy the files in, or set data.links=anywhere)", remedy=remedy) from error
+    except RuntimeError as error:  # pathlib's word for links that go round in circles
+        raise kind(f"{relative}: a link that leads nowhere") from error

@@ -24,6 +24,9 @@ from s4al.errors import ConfigError
 
 ValueRange = tuple[float, float] | tuple[()]
 
+SAVE_OPAQUE = "Save them again without transparency."
+SET_RANGE = "Set what is black and what is white in them: data.value_range=0,65535 for the whole range."
+
 _EXIF_ORIENTATION = 274
 # What Pillow raises for damaged or hostile files; UserWarning where the caller made warnings errors.
 DECODE_ERRORS = (
@@ -142,18 +145,19 @@ def _without_alpha(pixels_HWC: NDArray[Any]) -> NDArray[Any]:
     alpha_HW = pixels_HWC[:, :, -1]
     count = int(np.count_nonzero(alpha_HW != np.iinfo(alpha_HW.dtype).max))
     if count:
-        raise Refused(f"{count:,} of its {alpha_HW.size:,} pixels are transparent (opaque images are read)")
+        what = f"{count:,} of its {alpha_HW.size:,} pixels are transparent (opaque images are read)"
+        raise Refused(what, SAVE_OPAQUE)
     return pixels_HWC[:, :, :-1]
 
 
 def _range_table(value_range: ValueRange) -> NDArray[np.uint8]:
     """(65536,) uint8: what becomes of every 16-bit sample."""
     if not value_range:
-        raise Refused("16-bit, and data.value_range is not set")
+        raise Refused("16-bit, and data.value_range is not set", SET_RANGE)
     black, white = value_range
     if not black < white:
         what = f"data.value_range=[{black:g}, {white:g}] is no range: black must be less than white."
-        raise ConfigError(what, remedy="Write data.value_range=[LOW, HIGH], such as [0, 65535].")
+        raise ConfigError(what, remedy="Set what is black, then what is white, such as data.value_range=0,65535.")
     shares = (np.arange(2**16) - black) / (white - black)
     return np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
 

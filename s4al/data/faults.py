@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import re
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +17,7 @@ from s4al.errors import DataError, ImageError, MaskError
 from s4al.files import write_atomic
 
 _MOST_NAMED = 20
+_EXAMPLES = 3  # files of a kind of fault
 _KINDS: dict[str, type[DataError]] = {"mask": MaskError, "image": ImageError}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for the beginning of a formula
 
@@ -30,6 +35,30 @@ class Fault:
     @property
     def fatal(self) -> bool:
         return self.kind == "mask" or self.split != "train"
+
+
+def grouped(faults: Sequence[tuple[str, str]]) -> str:
+    """Many faults in one sentence, those of one kind together: "5 files (a.png, b.png, c.png and 2 more): ends early".
+
+    Parameters
+    ----------
+    faults : (file, reason that begins with its name); reasons that differ in numbers alone are of one kind.
+    """
+    kinds: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for file, reason in faults:
+        said = reason.removeprefix("mask ").removeprefix(f"{file}: ").removesuffix(".")
+        kinds[re.sub(r"\d[\d,.]*", "#", said)].append((file, said))
+    in_order = sorted(kinds.values(), key=lambda kind: -len(kind))
+    return first_few([_of_one_kind(kind) for kind in in_order])
+
+
+def _of_one_kind(faults: Sequence[tuple[str, str]]) -> str:
+    files = [file for file, _ in faults]
+    if len(files) == 1:
+        return f"{files[0]}: {faults[0][1]}"
+    more = f" and {len(files) - _EXAMPLES:,} more" if len(files) > _EXAMPLES else ""
+    which = "of the first, " if len({said for _, said in faults}) > 1 else ""
+    return f"{len(files):,} files ({', '.join(files[:_EXAMPLES])}{more}): {which}{faults[0][1]}"
 
 
 def write_faults(faults: list[Fault], path: Path) -> None:
@@ -64,13 +93,14 @@ def raise_fatal(faults: list[Fault], path: Path) -> None:
 
 def check_quarantine(faults: list[Fault], num_images: int, allowed: int, path: Path) -> None:
     """Refuse a training pool with more bad images than `allowed`, or without any other. Raises DataError."""
-    bad = [fault.reason for fault in faults if not fault.fatal]
+    bad = [(fault.file, fault.reason) for fault in faults if not fault.fatal]
     if len(bad) > allowed:
         count = f"{len(bad):,} of {num_images:,} training images cannot be used (up to {allowed:,} would be set aside)"
-        remedy = f"Repair or remove them, or raise data.max_bad_fraction. All are listed in {path}."
-        raise DataError(f"{count}: {first_few(bad, _MOST_NAMED)}.", remedy=remedy)
+        enough = math.ceil(1e4 * len(bad) / num_images) / 1e4
+        remedy = f"Repair or remove them, or set data.max_bad_fraction={enough:g}. All are listed in {path}."
+        raise DataError(f"{count}: {grouped(bad)}.", remedy=remedy)
     if bad and len(bad) == num_images:
-        what = f"No training image can be used: {first_few(bad, _MOST_NAMED)}."
+        what = f"No training image can be used: {grouped(bad)}."
         raise DataError(what, remedy=f"Repair or replace them. All are listed in {path}.")
 
 

@@ -8,6 +8,7 @@ Images, masks and their names are untrusted input.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import stat
 import warnings
@@ -21,14 +22,16 @@ from PIL import Image
 from s4al.data.cache import CacheWriter as CacheWriter
 from s4al.data.cache import ImageCache as ImageCache
 from s4al.data.decode import DECODE_ERRORS as DECODE_ERRORS
+from s4al.data.decode import SAVE_OPAQUE, SET_RANGE, decode_rgb
 from s4al.data.decode import ValueRange as ValueRange
-from s4al.data.decode import decode_rgb
 from s4al.data.decode import one_line as one_line
 from s4al.data.headers import Header, Refused, check_pixel_data, read_header
 from s4al.errors import DataError, ImageError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")  # of names in any case
 RESIZE_RECIPE = "pillow bilinear, antialiased"
+
+MOST_MEGAPIXELS = 89  # Pillow's own limit, and that of data.max_megapixels
 
 _TURNED = range(2, 9)  # 1 is upright; 0 and values beyond 8 mean nothing
 _MAX_METADATA_BYTES = 2**24
@@ -104,7 +107,7 @@ def load_image(
         turn = orientation in _TURNED and _is_turned(orientation, stored_HWC.shape[:2], mask_size)
         return Loaded(_turn(stored_HWC, orientation) if turn else stored_HWC, len(data), sha256)
     except Refused as refusal:
-        raise ImageError(f"{name}: {refusal}") from refusal
+        raise ImageError(f"{name}: {refusal}", remedy=refusal.remedy) from refusal
 
 
 def stored_size(path: Path, name: str, *, max_megapixels: float) -> tuple[int, int]:
@@ -112,7 +115,7 @@ def stored_size(path: Path, name: str, *, max_megapixels: float) -> tuple[int, i
     try:
         header = read_header(read_bytes(path, name, max_megapixels, None)[0])
     except Refused as refusal:
-        raise ImageError(f"{name}: {refusal}") from refusal
+        raise ImageError(f"{name}: {refusal}", remedy=refusal.remedy) from refusal
     return header.height, header.width
 
 
@@ -151,17 +154,26 @@ def _check_picture(header: Header, max_megapixels: float, value_range: ValueRang
         raise Refused(f"its size is {header.width} x {header.height}")
     if header.height * header.width > max_megapixels * 1e6:
         limit = f"limit {max_megapixels:g} megapixels, data.max_megapixels"
-        raise Refused(f"it is {header.width} x {header.height} ({limit})")
+        raise Refused(f"it is {header.width} x {header.height} ({limit})", larger_limit(header))
     if header.mode == "cmyk":
-        raise Refused("CMYK or YCCK (RGB and grey images are read)")
+        raise Refused("CMYK or YCCK (RGB and grey images are read)", "Save them as RGB.")
     if header.bits == 16 and not value_range:
-        raise Refused("16-bit, where 8-bit images are read (data.value_range=[LOW, HIGH] says what is black and white)")
+        what = "16-bit, where 8-bit images are read unless data.value_range says what is black and white"
+        raise Refused(f"{what} (data.value_range=0,65535)", SET_RANGE)
     if header.bits > 8 and header.bits != 16:
         raise Refused(f"{header.bits}-bit (8-bit images are read, and 16-bit ones with data.value_range)")
     if header.transparent and (header.bits == 16 or (header.bits < 8 and header.mode == "grey")):
-        raise Refused(f"one of its {header.bits}-bit values is transparent (opaque images are read)")
+        raise Refused(f"one of its {header.bits}-bit values is transparent (opaque images are read)", SAVE_OPAQUE)
     if header.animated:
         raise Refused("animated (single pictures are read)")
+
+
+def larger_limit(header: Header) -> str:
+    """What to do about a picture with more pixels than `data.max_megapixels`."""
+    needed = math.ceil(header.height * header.width / 1e6)
+    if needed > MOST_MEGAPIXELS:
+        return f"Make them smaller, or cut them up: up to {MOST_MEGAPIXELS} megapixels can be read."
+    return f"Set data.max_megapixels={needed}."
 
 
 def _is_turned(orientation: int, stored: tuple[int, ...], mask_size: tuple[int, int] | None) -> bool:
@@ -170,7 +182,8 @@ def _is_turned(orientation: int, stored: tuple[int, ...], mask_size: tuple[int, 
     if mask_size is not None and mask_size == stored == shown:
         raise Refused(
             f"its EXIF orientation is {orientation}, and its mask of {mask_size[1]} x {mask_size[0]} fits it both as "
-            "it is stored and as it is shown. Save the image the way its mask lies, without that orientation"
+            "it is stored and as it is shown. Save the image the way its mask lies, without that orientation",
+            "Save the images again the way their masks lie, without an EXIF orientation.",
         )
     return mask_size is None or mask_size != stored
 

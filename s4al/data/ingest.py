@@ -20,15 +20,13 @@ from numpy.typing import NDArray
 
 from s4al.config import Config
 from s4al.data.cache import CacheWriter
-from s4al.data.dataset import SPLITS, Dataset, Record
+from s4al.data.dataset import SPLITS, Dataset, Progress, Record, source_file
 from s4al.data.faults import Fault, check_quarantine, raise_fatal, write_faults
 from s4al.data.images import RESIZE_RECIPE, load_image, resize_image, stored_size
 from s4al.data.masks import IGNORE, load_mask, read_mask, resize_mask
 from s4al.data.pool import POOL_FILE, Pool, Row, write_pool
-from s4al.errors import DataError, ImageError, MaskError
-from s4al.files import contained
+from s4al.errors import ImageError, MaskError
 
-Progress = Callable[[str, int, int], None]
 _MAX_WORKERS = 16  # each may hold one picture of data.max_megapixels
 
 
@@ -76,7 +74,7 @@ def read_row_mask(row: Row, dataset: Dataset) -> NDArray[np.uint8]:
     """The mask of a pool row, see `oracle_mask`."""
     if not row.mask:
         raise MaskError(f"{row.id} has no mask.", remedy='Add it and start a new run, or set data.oracle="people".')
-    path = _inside(dataset.masks_root, row.mask, dataset, MaskError)
+    path = source_file(dataset.masks_root, row.mask, dataset.links, MaskError)
     return read_mask(path, dataset.mask_code, dataset.num_classes, (row.height, row.width), row.mask_sha256)
 
 
@@ -134,7 +132,7 @@ def _read_record(dataset: Dataset, record: Record, config: Config) -> _Read:
     resized_HWC = resized_HW = None
     try:
         image = load_image(
-            _inside(root, row.image, dataset, ImageError),
+            source_file(root, row.image, dataset.links, ImageError),
             row.image,
             max_megapixels=config.data.max_megapixels,
             value_range=config.data.value_range,
@@ -150,7 +148,7 @@ def _read_record(dataset: Dataset, record: Record, config: Config) -> _Read:
         resized_HWC = resize_image(image.pixels, *size)
     if row.mask and not (row.reason and record.split == "train"):
         try:
-            path = _inside(dataset.masks_root, row.mask, dataset, MaskError)
+            path = source_file(dataset.masks_root, row.mask, dataset.links, MaskError)
             mask = load_mask(path, row.mask, dataset.mask_code, dataset.num_classes, image_size or (0, 0))
         except MaskError as error:
             faults.append(Fault(row.split, row.id, row.mask, "mask", error.what))
@@ -164,7 +162,7 @@ def _read_record(dataset: Dataset, record: Record, config: Config) -> _Read:
 def _mask_size(row: Row, dataset: Dataset, config: Config) -> tuple[int, int] | None:
     """(height, width) of the mask by its header; None where that cannot be told, which its reader will say."""
     try:
-        path = _inside(dataset.masks_root, row.mask, dataset, ImageError)
+        path = source_file(dataset.masks_root, row.mask, dataset.links, ImageError)
         return stored_size(path, row.mask, max_megapixels=config.data.max_megapixels)
     except ImageError:
         return None
@@ -172,14 +170,3 @@ def _mask_size(row: Row, dataset: Dataset, config: Config) -> tuple[int, int] | 
 
 def _relative(path: Path | None, root: Path) -> str:
     return path.relative_to(root).as_posix() if path else ""
-
-
-def _inside(root: Path, relative: str, dataset: Dataset, kind: type[ImageError | MaskError]) -> Path:
-    """The file below the folder; a link that leaves it, where none may, is like a file that cannot be read."""
-    try:
-        return contained(root, relative, links_may_leave=dataset.links == "anywhere")
-    except DataError as error:
-        what = f"{relative}: a link that leaves the data folder {root}"
-        raise kind(f'{what} (copy the files in, or set data.links="anywhere")') from error
-    except RuntimeError as error:  # pathlib's word for links that go round in circles
-        raise kind(f"{relative}: a link that leads nowhere") from error

@@ -14,6 +14,7 @@ from s4al.data.cache import ImageCache
 from s4al.data.pool import Pool, Row
 from s4al.errors import ConfigError, DataError
 
+_LINES = "It is UTF-8 text with one image id a line, as they are in RUN/pool.parquet."
 _INITIAL = 0x1ABE1  # keeps the draw of the first labels apart from other uses of the run's seed
 
 
@@ -51,10 +52,11 @@ def _read_ids(list_file: str) -> set[str]:
     try:
         lines = Path(list_file).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"data.labelled_list {list_file!r} cannot be read: {error}.") from error
+        what = f"data.labelled_list {list_file!r} cannot be read: {error}."
+        raise ConfigError(what, remedy=f"Check the path. {_LINES}") from error
     ids = {unicodedata.normalize("NFC", line.strip()) for line in lines if line.strip()}
     if not ids:
-        raise ConfigError(f"data.labelled_list {list_file!r} names no images.")
+        raise ConfigError(f"data.labelled_list {list_file!r} names no images.", remedy=_LINES)
     return ids
 
 
@@ -65,7 +67,8 @@ def _index_of(id: str, labelled: dict[str, int], with_mask: list[Row], list_file
             raise ConfigError(what, remedy="Take it out of the list, or label it.")
         nearest = difflib.get_close_matches(id, labelled, n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else f" The first one is {next(iter(labelled))!r}."
-        raise ConfigError(f"{list_file} names {id!r}, which is not a usable training image with a mask.{hint}")
+        what = f"{list_file} names {id!r}, which is not a usable training image with a mask.{hint}"
+        raise ConfigError(what, remedy=_LINES)
     return labelled[id]
 
 

@@ -17,20 +17,21 @@ from typing import Any, TypeVar
 
 from s4al.config import Config, DataConfig
 from s4al.data.adapters import open_dataset
-from s4al.data.dataset import Dataset, Record
+from s4al.data.dataset import Dataset, Links, Progress, Record, source_file, unseen
+from s4al.data.faults import grouped
 from s4al.data.images import load_image, stored_size
 from s4al.data.layouts.find import Layout, find_layout
 from s4al.data.layouts.tree import walk
 from s4al.data.masks import IGNORE
 from s4al.data.masks.class_files import find_class_table
 from s4al.data.masks.encoding import Encoding, MaskSample, ValueRow, infer_encoding, sample_mask
-from s4al.data.masks.settings import IGNORE_NAME
+from s4al.data.masks.settings import IGNORE_NAME, classes_of
 from s4al.data.masks.survey import Survey
-from s4al.data.pool import first_few
 from s4al.errors import ConfigError, DataError, ImageError, MaskError
 
 _SAMPLE = 64  # images, and masks, that are read where not all are
 _WORKERS = 8
+_REMEDIES = 2  # that a message names
 
 Read = TypeVar("Read")
 
@@ -65,14 +66,22 @@ class Understanding:
     def train(self) -> list[Record]:
         return [record for record in self.dataset.records if record.split == "train"]
 
+    @property
+    def num_labelled(self) -> int:
+        """Training images with a mask."""
+        return sum(record.mask is not None for record in self.train)
 
-def understand(config: Config, given: Collection[str], *, every_file: bool = False) -> Understanding:
+
+def understand(
+    config: Config, given: Collection[str], *, every_file: bool = False, progress: Progress = unseen
+) -> Understanding:
     """Look at the folder `config.data.root`.
 
     Parameters
     ----------
     given : the `section.key` names that were typed; they are taken as they are.
     every_file : read all images and masks, not a sample.
+    progress : called after every mask of COCO that is drawn.
 
     Raises
     ------
@@ -94,7 +103,7 @@ def understand(config: Config, given: Collection[str], *, every_file: bool = Fal
         tree=tree,
     )
     settings = {f"data.{key}": value for key, value in layout.settings.items() if f"data.{key}" not in given}
-    seen = _Seen(data.max_megapixels)
+    seen = _Seen(data.max_megapixels, data.links)
     encoding = None
     if settings.get("data.adapter", data.adapter) == "folder":
         encoding, found = _look_at_masks(root, layout.records, _with(data, settings), seen, every_file)
@@ -102,7 +111,7 @@ def understand(config: Config, given: Collection[str], *, every_file: bool = Fal
     # Whether masks may be missing is decided later, by who answers the queries.
     data = _with(data, settings).model_copy(update={"oracle": "people"})
     with TemporaryDirectory(prefix="s4al-") as rendered:  # COCO's masks
-        dataset = open_dataset(config.model_copy(update={"data": data}), Path(rendered), tree)
+        dataset = open_dataset(config.model_copy(update={"data": data}), Path(rendered), tree, progress)
         values = encoding.values if encoding else _values(seen, dataset, every_file)
     sizes = seen.images(dataset.records, root, every_file, data)
     return Understanding(
@@ -131,10 +140,11 @@ def _look_at_masks(
     if samples:
         encoding = infer_encoding(samples, table, data.classes, data.mask_values)
         return encoding, {"data.classes": encoding.classes, "data.mask_values": encoding.mask_values}
-    if table is None and not data.classes:
+    names = data.classes or classes_of(data.mask_values) or (table.names if table else ())
+    if not names:
         remedy = f"Set data.classes=first,second, or write {root}/classes.txt with one name a line."
         raise ConfigError("There are no masks and no class names.", remedy=remedy)
-    return None, {"data.classes": data.classes or (table.names if table else ())}
+    return None, {"data.classes": names}
 
 
 def _values(seen: _Seen, dataset: Dataset, every_file: bool) -> tuple[ValueRow, ...]:
@@ -162,21 +172,24 @@ class _Seen:
     bad : (file, reason) of those that cannot be used.
     """
 
-    def __init__(self, max_megapixels: float) -> None:
+    def __init__(self, max_megapixels: float, links: Links) -> None:
         self._max_megapixels = max_megapixels
+        self._links: Links = links
         self.num_masks = 0
         self.bad: list[tuple[str, str]] = []
+        self._remedies: dict[str, str] = {}
 
     def masks(self, records: Sequence[Record], root: Path, every_file: bool) -> list[MaskSample]:
         """What the masks of some records, or of all, hold. Raises the first's MaskError where none can be used."""
         masked = [record for record in records if record.mask]
         paths = [record.mask for record in _some_of(masked, every_file) if record.mask]
-        read = self._read(paths, root, lambda path, name: sample_mask(path, name, max_megapixels=self._max_megapixels))
+
+        def sample(path: Path, name: str) -> MaskSample:
+            return sample_mask(path, name, max_megapixels=self._max_megapixels)
+
+        read = self._read(paths, root, MaskError, sample)
         if paths and not read:
-            raise MaskError(
-                f"No mask of {len(paths):,} looked at can be used: {first_few([why for _, why in self.bad])}.",
-                remedy="Save masks without loss, as PNG, TIFF or BMP.",
-            )
+            raise self._none_left(MaskError, "mask", 0)
         self.num_masks += len(read)
         return read
 
@@ -192,15 +205,23 @@ class _Seen:
             limits = {"max_megapixels": data.max_megapixels, "value_range": data.value_range}
             height, width = load_image(path, name, mask_size=mask_size, **limits).pixels.shape[:2]
             if mask_size is not None and mask_size != (height, width):
-                raise ImageError(f"{name}: it is {width} x {height}, its mask is {mask_size[1]} x {mask_size[0]}")
+                what = f"{name}: it is {width} x {height}, its mask is {mask_size[1]} x {mask_size[0]}"
+                raise ImageError(what, remedy="Give each image a mask of its own size: masks are never resized.")
             return height, width
 
         before = len(self.bad)
-        read = self._read([record.image for record in _some_of(records, every_file)], root, size)
+        read = self._read([record.image for record in _some_of(records, every_file)], root, ImageError, size)
         if not read:
-            reasons = [why for _, why in self.bad[before:]]
-            raise ImageError(f"No image of {len(reasons):,} looked at can be used: {first_few(reasons)}.")
+            raise self._none_left(ImageError, "image", before)
         return read
+
+    def _none_left(self, kind: type[MaskError | ImageError], noun: str, since: int) -> MaskError | ImageError:
+        """All files of one kind are bad: what is wrong, and what to do about the most frequent reasons."""
+        bad = self.bad[since:]
+        known = Counter(remedy for file, _ in bad if (remedy := self._remedies[file])).most_common(_REMEDIES)
+        other = f"Repair them, or set data.{noun}s to the files that are {noun}s."
+        what = f"No {noun} of {len(bad):,} looked at can be used: {grouped(bad)}."
+        return kind(what, remedy=" ".join(remedy for remedy, _ in known) or other)
 
     def _mask_size(self, mask: Path) -> tuple[int, int] | None:
         """None where the mask cannot be read, which its own reading says."""
@@ -209,20 +230,29 @@ class _Seen:
         except ImageError:
             return None
 
-    def _read(self, paths: Sequence[Path], root: Path, read_one: Callable[[Path, str], Read]) -> list[Read]:
+    def _read(
+        self,
+        paths: Sequence[Path],
+        root: Path,
+        kind: type[ImageError | MaskError],
+        read_one: Callable[[Path, str], Read],
+    ) -> list[Read]:
         """In the order of the paths, without those that cannot be used."""
 
-        def attempt(path: Path) -> tuple[Read | None, str, str]:
+        def attempt(path: Path) -> tuple[str, Read | ImageError | MaskError]:
             name = path.relative_to(root).as_posix()
             try:
-                return read_one(path, name), name, ""
+                source_file(root, name, self._links, kind)
+                return name, read_one(path, name)
             except (ImageError, MaskError) as error:
-                return None, name, error.what
+                return name, error
 
         with ThreadPoolExecutor(min(_WORKERS, os.cpu_count() or 1)) as pool:
             results = list(pool.map(attempt, paths))
-        self.bad += [(name, reason) for _, name, reason in results if reason]
-        return [result for result, _, _ in results if result is not None]
+        failed = {name: result for name, result in results if isinstance(result, ImageError | MaskError)}
+        self.bad += [(name, error.what) for name, error in failed.items()]
+        self._remedies |= {name: error.remedy for name, error in failed.items()}
+        return [result for _, result in results if not isinstance(result, ImageError | MaskError)]
 
 
 def _some_of(records: Sequence[Record], every: bool) -> Sequence[Record]:

@@ -103,7 +103,8 @@ class Run:
         """
         if not cls.exists(root):
             raise RunStateError(
-                f"{root} is not a run (it has no run.toml).", remedy=f"Start one: s4al train {root} --preset demo."
+                f"{root} is not a run (it has no run.toml).",
+                remedy=f"Start one: s4al train {root} --data DIR, or --preset demo.",
             )
         run = cls(root, _read_settings(root))
         run._check_settings()

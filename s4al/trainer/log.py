@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
 from s4al import files
+from s4al.duration import duration
 from s4al.run.state import Run
 from s4al.trainer.checkpoint import Meta, checkpoints, read_meta, save_checkpoint
 from s4al.watch import Watch
@@ -82,10 +83,10 @@ class TrainingLog:
             return
         per_step_s = (now - self._begun) / (_ESTIMATE_AFTER - _ESTIMATE_AFTER // 2)
         left_s = (self._steps - step - 1) * per_step_s
-        line = f"Cycle {self._cycle}: about {minutes(left_s)} of training left"
+        line = f"Cycle {self._cycle}: about {duration(left_s)} of training left"
         if self._images_after:
             later_s = self._images_after / self._images_per_step * per_step_s
-            line += f", {minutes(left_s + later_s)} for all trainings of the run"
+            line += f", {duration(left_s + later_s)} for all trainings of the run"
         self._watch.note(f"{line}. Ctrl-C stops it, and the same command goes on.")
 
     def checkpoint(self, step: int, networks: Mapping[str, nn.Module], optimizer: Optimizer) -> None:
@@ -101,14 +102,6 @@ class TrainingLog:
 
     def close(self) -> None:
         self._writer.close()
-
-
-def minutes(seconds: float) -> str:
-    """A length as people say it: 50 s, 12 min, 3 h 5 min."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    hours, rest = divmod(round(seconds / 60), 60)
-    return f"{hours} h {rest} min" if hours else f"{rest} min"
 
 
 def tensorboard_folder(run: Run, cycle: int) -> Path:

@@ -128,7 +128,23 @@ def test_check_reads_every_file_on_request(tmp_path: Path, capsys: pytest.Captur
     assert [bad["file"] for bad in found["bad"]] == ["train/images/03.bmp", "valid/images/02.bmp"] and found["read_all"]
     assert "it is 64 x 40, its mask is 64 x 48" in found["bad"][1]["reason"]
     assert run(["check", str(data), "--all"]) == 0
-    assert "train/images/03.bmp" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("train/images/03.bmp") == 1  # its reason names it
+
+
+def test_check_looks_where_links_lead_as_train_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "mine"
+    coloured(data)
+    for name in ("train/images/03.bmp", "train/labels/05.png"):
+        (data / name).rename(tmp_path / Path(name).name)
+        (data / name).symlink_to(tmp_path / Path(name).name)
+    assert run(["check", str(data), "--json"]) == 0
+    assert not json.loads(capsys.readouterr().out)["bad"]
+    assert run(["check", str(data), "--json", "data.links=inside"]) == 0
+    bad = {each["file"]: each["reason"] for each in json.loads(capsys.readouterr().out)["bad"]}
+    assert bad.keys() == {"train/images/03.bmp", "train/labels/05.png"}
+    assert all("a link that leaves the data folder" in reason for reason in bad.values())
+    assert run(["train", str(tmp_path / "run"), "--data", str(data), *SMALL, "data.links=inside"]) == 4
+    assert "a link that leaves the data folder" in capsys.readouterr().err
 
 
 def test_a_folder_of_images_alone_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

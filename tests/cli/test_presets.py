@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 
 from s4al import config
@@ -26,6 +28,18 @@ def test_a_printed_preset_is_a_configuration_file(name: str, tmp_path, capsys: p
     path = tmp_path / "my.toml"
     path.write_text(capsys.readouterr().out)
     assert config.load(path) == config.resolve(name) == config.resolve(file=path)
+
+
+def test_what_the_data_decide_is_no_value_of_a_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["presets", "images"]) == 0
+    printed = capsys.readouterr().out
+    values = tomllib.loads(printed)
+    for name in ("data.height", "data.width", "data.classes", "acquisition.region_height", "trainer.epochs"):
+        section, key = name.split(".")
+        assert key not in values[section] and f"\n# {key}: from the data\n" in printed
+    assert values["data"]["max_megapixels"] == 40.0 and values["scenes"]["height"] == 96
+    assert run(["presets", "camvid"]) == 0
+    assert "height = 360" in capsys.readouterr().out.splitlines()
 
 
 def test_unknown_preset_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,6 +65,9 @@ def test_a_run_that_has_read_nothing_yet(tmp_path: Path) -> None:
     status = read_status(tmp_path / "run")
     assert (status["images"], status["cycles"], status["finished"]) == (None, [], False)
     assert status["next"] == f"s4al train {tmp_path}/run will read the data set"
+    (tmp_path / "run" / "faults.csv").touch()
+    repair = f", once what {tmp_path}/run/faults.csv lists is repaired"
+    assert read_status(tmp_path / "run")["next"] == f"s4al train {tmp_path}/run will read the data set{repair}"
 
 
 def test_labelled_but_not_trained(begun: Run) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from s4al.cli.suggestions import SUGGESTED, input_size, suggest
+from s4al.cli.suggestions import SUGGESTED, describe, input_size, suggest
 from s4al.config import resolve
 
 SIZES = [(20, 30), (31, 500), (40, 50), (360, 480), (375, 500), (500, 375), (512, 512), (1080, 1920), (3000, 4000)]
@@ -40,35 +42,65 @@ def test_the_median_image_decides():
     assert input_size([(64, 64), (480, 640), (480, 640), (480, 640), (4000, 3000)], longest=1024) == (480, 640)
 
 
+def described(settings: dict[str, Any], train: int, labelled: int, *given: str) -> tuple[str, ...]:
+    return describe(resolve("images", None, given, settings), train, labelled)
+
+
 def test_with_all_masks_the_rest_answers_for_people():
-    suggested = suggest([(360, 480)], 367, 367, gpu=False)
-    settings = suggested.settings
+    settings = suggest([(360, 480)], 367, 367, gpu=False)
     assert (settings["data.height"], settings["data.width"]) == (288, 384)
     assert settings["acquisition.region_height"] == 24  # a twelfth of the height
     assert settings["data.oracle"] == "masks" and settings["data.labelled_fraction"] == 0.1
     # 37 images, each seen 100 times in batches of 4: 925 steps, in whole epochs
     assert settings["trainer.epochs"] * settings["trainer.iterations_per_epoch"] == 920
     assert settings["trainer.last_epochs"] * settings["trainer.joint_iterations_per_epoch"] == 2760
-    assert any("37 of 367 training images at the start" in line for line in suggested.lines)
+    assert described(settings, 367, 367) == (
+        "Network input: 288 x 384 pixels (height x width); regions: 24 x 24 of them.",
+        "Labels: 37 of 367 training images at the start; the masks of the others answer for people.",
+        "Steps: 920, then 2,760 with what was asked and pseudo-labels.",
+    )
 
 
 def test_with_some_masks_people_are_asked():
-    suggested = suggest([(360, 480)], 300, 20, gpu=False)
-    assert suggested.settings["data.oracle"] == "people" and suggested.settings["data.labelled_fraction"] == 1.0
-    assert any("20 of 300 training images have a mask; people" in line for line in suggested.lines)
+    settings = suggest([(360, 480)], 300, 20, gpu=False)
+    assert settings["data.oracle"] == "people" and settings["data.labelled_fraction"] == 1.0
+    assert "20 of 300 training images have a mask; people" in described(settings, 300, 20)[1]
 
 
 def test_a_handful_is_labelled_whole_and_trained_once():
-    suggested = suggest([(360, 480)], 5, 5, gpu=False)
-    assert suggested.settings["run.cycles"] == 1 and suggested.settings["data.labelled_fraction"] == 1.0
-    assert suggested.settings["trainer.epochs"] * suggested.settings["trainer.iterations_per_epoch"] == 400
+    settings = suggest([(360, 480)], 5, 5, gpu=False)
+    assert settings["run.cycles"] == 1 and settings["data.labelled_fraction"] == 1.0
+    assert settings["trainer.epochs"] * settings["trainer.iterations_per_epoch"] == 400
+    lines = described(settings, 5, 5)
+    assert lines[1:] == ("Labels: all 5 training images, from the start.", "Steps: 400; nothing is asked.")
+
+
+def test_what_is_said_is_what_was_set_not_what_was_suggested():
+    settings = suggest([(360, 480)], 100, 100, gpu=False)
+    given = (
+        "data.height=64",
+        "data.labelled_fraction=0.5",
+        "run.cycles=3",
+        "trainer.epochs=2",
+        "trainer.warmup_steps=1",
+    )
+    assert described(settings, 100, 100, *given) == (
+        "Network input: 64 x 384 pixels (height x width); regions: 24 x 24 of them.",
+        "Labels: 50 of 100 training images at the start; the masks of the others answer for people.",
+        "Steps: 40, then 80 and at last 1,200 with what was asked and pseudo-labels.",
+    )
+    assert (
+        "then 80 in each of 3 trainings and at last 1,200" in described(settings, 100, 100, *given, "run.cycles=5")[2]
+    )
+    listed = described(settings, 100, 100, "data.labelled_list=mine.txt")
+    assert listed[1] == "Labels: those of mine.txt at the start."
 
 
 @pytest.mark.parametrize("gpu", [False, True])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("train", "labelled"), [(1, 1), (3, 1), (50, 50), (100_000, 100_000)])
 def test_all_suggestions_make_a_configuration(size, train, labelled, gpu):
-    suggested = suggest([size], train, labelled, gpu=gpu)
-    assert set(suggested.settings) <= set(SUGGESTED)
-    config = resolve("images", None, ["data.root=x"], suggested.settings)
+    settings = suggest([size], train, labelled, gpu=gpu)
+    assert set(settings) <= set(SUGGESTED)
+    config = resolve("images", None, ["data.root=x"], settings)
     assert config.model.weights == "imagenet" and not config.run.full_supervision

@@ -60,7 +60,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "tiff transparent": (tiff_of(np.full((2, 2, 4), 9, np.uint8)), "4 of its 4 pixels are transparent"),
     "tiff float": (encode(np.zeros((2, 3), np.float32), "TIFF"), "floating-point samples"),
     "tiff signed": (tiff(t339=[2, 2, 2]), "signed or other samples"),
-    "tiff of 32 bits": (tiff(t258=[32] * 3), "32-bit (8-bit images are read, and 16-bit ones"),
+    "tiff of 32 bits": (tiff(t258=[32] * 3), "32-bit (8 and 16 bits are read)"),
     "tiff of mixed bits": (tiff(t258=[8, 8, 5]), "a TIFF of 3 channels with [8, 8, 5] bits"),
     "tiff jpeg": (encode(picture(), "TIFF", compression="jpeg"), "JPEG compression"),
     "tiff fax": (encode(IMAGE.convert("1"), "TIFF", compression="group4"), "fax compression"),

@@ -220,7 +220,8 @@ def test_interlaced_16_bit_png(tmp_path: Path) -> None:
 def test_16_bits_without_a_range_or_with_none_that_can_be(tmp_path: Path) -> None:
     data = tiff_of(WORDS)
     assert refusal(tmp_path, data) == (
-        "a: 16-bit, where 8-bit images are read (data.value_range=[LOW, HIGH] says what is black and white)"
+        "a: 16-bit, where 8-bit images are read unless data.value_range says what is black and white "
+        "(data.value_range=0,65535)"
     )
     for bad in ((5, 5), (9, 1)):
         with pytest.raises(ConfigError, match="black must be less than white"):

@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 
 class Refused(ValueError):
-    """Why a file cannot be used: a reason without the file's name."""
+    """Why a file cannot be used: a reason without the file's name, and where it is known a sentence on what to do."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.remedy = remedy
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ _OTHER_COMPRESSIONS = {
     50002: "JPEG XL",
 }
 _COMPRESSIONS_READ = "none, LZW, deflate and PackBits are read"
+_AS_WHOLE_NUMBERS = "Save them again with 8 bits, or as 16-bit whole numbers from 0 on."
 _OTHER_PHOTOMETRICS = {4: "a transparency mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 9: "ICCLab", 10: "ITULab"}
 _GREY_INVERTED, _GREY, _RGB, _PALETTE = range(4)
 _TYPES = {1: "u1", 3: "u2", 4: "u4"}  # BYTE, SHORT, LONG
@@ -263,11 +264,12 @@ def _read_mode(
     """Bits a sample, what the samples mean, and the photometric interpretation."""
     photometric, bits = tags.value(262), tags.values(258)
     if photometric in _OTHER_PHOTOMETRICS:
-        raise Refused(f"a TIFF in {_OTHER_PHOTOMETRICS[photometric]} (RGB, grey and palette images are read)")
+        what = f"a TIFF in {_OTHER_PHOTOMETRICS[photometric]} (RGB, grey and palette images are read)"
+        raise Refused(what, "Save them as RGB or grey.")
     formats = set(tags.values(339).tolist()) or {1}
     if formats != {1}:
         kind = "floating-point" if formats == {3} else "signed or other"
-        raise Refused(f"a TIFF of {kind} samples (8-bit images are read, and 16-bit ones with data.value_range)")
+        raise Refused(f"a TIFF of {kind} samples (whole numbers from 0 on of 8 or 16 bits are read)", _AS_WHOLE_NUMBERS)
     if len(bits) not in (0, samples) or len(set(bits.tolist())) > 1:
         raise Refused(f"a TIFF of {samples} channels with {bits[:4].tolist()} bits (the same for all is read)")
     depth = int(bits[0]) if len(bits) else 1
@@ -288,7 +290,7 @@ def _read_mode(
         case _:
             raise Refused(f"damaged: TIFF photometric interpretation {photometric} does not exist")
     if depth not in depths:
-        raise Refused(f"{depth}-bit (8-bit images are read, and 16-bit ones with data.value_range)")
+        raise Refused(f"{depth}-bit (8 and 16 bits are read)", _AS_WHOLE_NUMBERS)
     return depth, mode, photometric
 
 

@@ -56,7 +56,9 @@ def _only(tree: Tree, readings: list[Reading]) -> Reading:
         ways = [reading.settings for reading in readings[:_MOST_READINGS]]
         rest = f", or in {len(readings) - len(ways):,} more ways" if len(readings) > len(ways) else ""
         what = f"{tree.root} can be read as {', or as '.join(ways)}{rest}."
-        raise DataError(what, remedy="Add the right one to the command.")
+        splits = ["{split}" in reading.images for reading in readings]
+        more = " Folders that are splits have to be named train, val or test." if any(splits) != all(splits) else ""
+        raise DataError(what, remedy=f"Add the right one to the command.{more}")
     return readings[0]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s4al.data.dataset import SPLITS, Record
+from s4al.data.dataset import SPLITS, Progress, Record, unseen
 from s4al.data.headers import Refused
 from s4al.data.images import load_image, stored_size
 from s4al.data.layouts.coco_files import BACKGROUND, MAX_BYTES, annotation_files
@@ -43,13 +43,16 @@ class Rendered:
     folder: Path
 
 
-def render(tree: Tree, images: str, masks: str, folder: Path, max_megapixels: float) -> Rendered:
+def render(
+    tree: Tree, images: str, masks: str, folder: Path, max_megapixels: float, progress: Progress = unseen
+) -> Rendered:
     """Render the annotations of `tree` below `folder`, once for the same annotation files.
 
     Parameters
     ----------
     images, masks : the patterns of images and annotation files.
     max_megapixels : limit on height x width of every image that the annotations name.
+    progress : called after every mask.
 
     Raises
     ------
@@ -76,14 +79,13 @@ def render(tree: Tree, images: str, masks: str, folder: Path, max_megapixels: fl
         _check_sizes(tree, read, max_megapixels)
         palette = distinct_palette(len(names))
         with storage_errors(f"writing {target}", kept=""), commit_folder(target) as temporary:
-            for annotations in read:
-                for image in annotations.images.values():
-                    if annotations.panoptic and not image.annotations:
-                        continue
-                    ids_HW = _draw(tree, annotations, image, names, class_ids, max_megapixels)
-                    path = temporary / annotations.split / f"{image.id}.png"
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    write_mask(path, ids_HW, palette)
+            labelled = [(each, image) for each in read for image in each.images.values() if _is_labelled(each, image)]
+            for done, (annotations, image) in enumerate(labelled, 1):
+                ids_HW = _draw(tree, annotations, image, names, class_ids, max_megapixels)
+                path = temporary / annotations.split / f"{image.id}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_mask(path, ids_HW, palette)
+                progress("draw masks", done, len(labelled))
     return Rendered(names, tuple(records), target)
 
 
@@ -202,8 +204,7 @@ def _records(tree: Tree, annotations: _Annotations, found: dict[Key, str], image
         image.id, image.path = key[1], found[key]
         if image.id in records:
             raise DataError(f"{annotations.name} lists {image.file_name} more than once.", remedy=_EXPORT)
-        labelled = image.annotations or not annotations.panoptic
-        mask = target / annotations.split / f"{image.id}.png" if labelled else None
+        mask = target / annotations.split / f"{image.id}.png" if _is_labelled(annotations, image) else None
         records[image.id] = Record(image.id, annotations.split, tree.root / found[key], mask)
     if missing:
         what = f"{annotations.name} lists {some(sorted(missing), 'image')} not found as {images} in {tree.root}."
@@ -247,6 +248,11 @@ def _shown_size(path: Path, listed: tuple[int, int], max_megapixels: float) -> t
     except ImageError:  # reading it for the pool says so
         return None
     return size
+
+
+def _is_labelled(annotations: _Annotations, image: _Image) -> bool:
+    """Without annotations an image of shapes is background; a panoptic one is not labelled."""
+    return bool(image.annotations) or not annotations.panoptic
 
 
 # --- drawing ---

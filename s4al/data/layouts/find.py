@@ -39,6 +39,9 @@ from s4al.errors import DataError
 
 _TEST_KEPT_BACK = ("cityscapes", "voc")  # whose authors keep the masks of the test split
 _LIKE_A_SPLIT = re.compile(rf"(?i:(?:.*[_\-. \d])?(?:{ANY_ALIAS})(?:[_\-. \d].*|(?:data)?set)?)")
+_OF_ITS_OWN = (
+    "Classes and mask values are those that were published with it; with data.adapter=folder they are your own."
+)
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,7 @@ def _layout_lines(tree: Tree, reading: Reading) -> list[str]:
     return [
         f"Layout: {name}{'' if reading.name else ' and masks'}, images={reading.images}, masks={reading.masks}{lists}.",
         f"Everything is in the folder {base}/." if base else "",
+        _OF_ITS_OWN if reading.adapter in ("camvid", "cityscapes", "voc") else "",
         "" if reading.adapter == "coco" else f"Pairs: {reading.rule}.",
     ]
 

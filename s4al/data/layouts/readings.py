@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path, PurePosixPath
 
-from s4al.data.layouts.folders import Group, base_of, group_folders, shared_parts
+from s4al.data.layouts.folders import IMAGE_WORD, MASK_WORD, Group, base_of, group_folders, shared_parts
 from s4al.data.layouts.one_folder import last_part, read_one_folder
 from s4al.data.layouts.pairing import LOSSY, SAME, NotUnderstood, Reading, pairing_rules, pairs_of
 from s4al.data.layouts.patterns import Key, compile_pattern, match_names
@@ -125,7 +125,17 @@ def _pairs(root: Path, image_sides: list[_Side], mask_sides: list[_Side]) -> lis
     found = [option for image, mask in product(image_sides, mask_sides) for option in _options(root, image, mask)]
     believed = [reading for share, reading in found if share >= _BELIEVED]
     same = [reading for reading in believed if reading.rule == SAME]
-    return same or believed or [reading for _, reading in found]
+    chosen = same or believed or [reading for _, reading in found]
+    return [reading for reading in chosen if _side_by_side(reading)] or chosen
+
+
+def _side_by_side(reading: Reading) -> bool:
+    """Whether the folders differ in nothing but the words for images and masks: a/images is not paired with b/masks."""
+    images, masks = (
+        ["" if word.fullmatch(part.lower()) else part for part in pattern.split("/")[:-1]]
+        for pattern, word in ((reading.images, IMAGE_WORD), (reading.masks, MASK_WORD))
+    )
+    return images == masks
 
 
 def _options(root: Path, image: _Side, mask: _Side) -> list[tuple[float, Reading]]:

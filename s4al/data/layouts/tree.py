@@ -83,7 +83,7 @@ def _files(root: Path, links: Links) -> Iterator[str]:
                 target = os.path.realpath(entry.path)
                 if links == "inside" and not _holds(top, target):
                     what = f"The folder {name} in {root} is a link that leaves the data folder."
-                    raise DataError(what, remedy='Copy the files in, or set data.links="anywhere".')
+                    raise DataError(what, remedy="Copy the files in, or set data.links=anywhere.")
                 if not any(_holds(target, folder) for folder in (*led, real)):
                     waiting.append((f"{name}/", target, (*led, real)))
                     followed += 1

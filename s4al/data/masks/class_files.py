@@ -45,6 +45,8 @@ _MAX_LINE = 1000  # characters
 _NO_CLASS = re.compile(r"_*(void|unlabell?ed|ignored?|unknown|dont?care)_*", re.IGNORECASE)
 _NUMBERED = re.compile(r"^(\d+)\s*:\s*")  # "7: road"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_REPLACE = "Replace or remove the file; data.classes names the classes as well."
+_CORRECT = "Correct the line; or remove the file, and set data.classes."
 _COLUMNS = {
     "name": ("name", "class", "label", "class_name", "classname", "category"),
     "value": ("pixel value", "value", "id", "index", "class_id", "label_id"),
@@ -131,7 +133,7 @@ def _listed(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as error:
-        raise DataError(f"{folder} cannot be listed ({error.strerror}).") from error
+        raise DataError(f"{folder} cannot be listed ({error.strerror}).", remedy="Check its permissions.") from error
 
 
 def _one_of(tables: list[ClassTable]) -> ClassTable:
@@ -201,7 +203,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         data, _ = read_bytes(path, path.name, 0.0, None)
     except Refused as refusal:
-        raise DataError(f"{path}: {refusal}.") from refusal
+        raise DataError(f"{path}: {refusal}.", remedy=_REPLACE) from refusal
     if data.startswith(_UTF_16):
         raise DataError(f"{path} is UTF-16 text; class files are UTF-8.", remedy="Save it again as UTF-8.")
     try:
@@ -211,7 +213,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}, line {line}: not UTF-8 text.", remedy="Save the file again as UTF-8.") from error
     lines = [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
     if len(lines) > _MAX_LINES:
-        raise DataError(f"{path} has {len(lines):,} lines; a class file has one for each class.")
+        raise DataError(f"{path} has {len(lines):,} lines; a class file has one for each class.", remedy=_REPLACE)
     for number, line in enumerate(lines, 1):
         if len(line) > _MAX_LINE:
             _fail(path, number, f"{len(line):,} characters, which is no class")
@@ -219,7 +221,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _fail(path: Path, number: int, what: str, remedy: str = "") -> NoReturn:
+def _fail(path: Path, number: int, what: str, remedy: str = _CORRECT) -> NoReturn:
     raise DataError(f"{path}, line {number}: {what}.", remedy=remedy)
 
 

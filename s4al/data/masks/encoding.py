@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s4al.data.masks.class_files import ClassEntry, ClassTable
+from s4al.data.masks.known import Known, Reading, listing, meaning
 from s4al.data.masks.reader import IGNORE, nearest_colour
 from s4al.data.masks.samples import MaskSample as MaskSample
 from s4al.data.masks.samples import colour_text
@@ -30,7 +31,7 @@ from s4al.data.masks.settings import (
     values_setting,
 )
 from s4al.data.masks.survey import Survey, plural
-from s4al.data.masks.value_rules import Known, Reading, listing, meaning, read_by_value
+from s4al.data.masks.value_rules import read_by_value
 from s4al.data.palettes import Colour
 from s4al.errors import ConfigError, DataError
 
@@ -154,6 +155,7 @@ def _refuse_unknown(survey: Survey, meanings: Mapping[Any, str], source: str) ->
     if not unknown:
         return
     survey.refuse_smoothed(meanings.keys())
+    survey.refuse_measurements(unknown)
     value = max(unknown, key=lambda each: unknown[each])
     file, pixels = survey.first_with(value)
     kind = "value" if isinstance(value, int) else "colour"
@@ -214,6 +216,7 @@ def _refuse_without_colours(survey: Survey, known: Known) -> None:
         what = f"mask {odd[0].name} is a {odd[0].mode} picture with colours ({len(odd):,} such), and {kinds}."
         raise DataError(what, remedy="Make all masks of one kind.")
     survey.refuse_smoothed()
+    survey.refuse_measurements(survey.colours)
     found = list(survey.colours.items())
     shares = [f"{colour_text(colour)} ({survey.share(pixels)})" for colour, pixels in found[:_SHOWN]]
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""

@@ -99,7 +99,7 @@ def load_mask(
         return Loaded(mask_HW, len(data), sha256)
     except Refused as refusal:
         reason = str(refusal).removesuffix(".")
-        raise MaskError(f"mask {name}: {reason}.", kept="No labels were taken.") from refusal
+        raise MaskError(f"mask {name}: {reason}.", kept="No labels were taken.", remedy=refusal.remedy) from refusal
 
 
 def _to_train_ids(samples: Samples, code: MaskCode, num_classes: int) -> NDArray[np.uint8]:

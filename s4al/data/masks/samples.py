@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from s4al.data.decode import SAVE_OPAQUE
 from s4al.data.headers import Header, Refused, check_pixel_data, read_header
-from s4al.data.images import DECODE_ERRORS, one_line, read_bytes
+from s4al.data.images import DECODE_ERRORS, larger_limit, one_line, read_bytes
 from s4al.data.palettes import Colour
 from s4al.errors import MaskError
 
@@ -85,7 +86,7 @@ class Samples:
             raise Refused(f"holds index {top}, and its palette has {len(self.palette_P)} colours")
         clear = int(np.count_nonzero(self.clear_P[self.pixels_HW]))
         if clear:
-            raise Refused(f"{clear:,} pixels are transparent; a mask is opaque")
+            raise Refused(f"{clear:,} pixels are transparent; a mask is opaque", SAVE_OPAQUE)
 
 
 @dataclass(frozen=True)
@@ -159,11 +160,11 @@ def sample_mask(path: Path, name: str, *, max_megapixels: float) -> MaskSample:
         data, _ = read_bytes(path, name, max_megapixels, None)
         header = read_header(data)
         if header.height * header.width > max_megapixels * 1e6:
-            limit = f"data.max_megapixels={max_megapixels:g}"
-            raise Refused(f"it is {header.width} x {header.height} pixels, and the limit is {limit}")
+            limit = f"limit {max_megapixels:g} megapixels, data.max_megapixels"
+            raise Refused(f"it is {header.width} x {header.height} ({limit})", larger_limit(header))
         samples = read_samples(data, header)
     except Refused as refusal:
-        raise MaskError(f"mask {name}: {str(refusal).removesuffix('.')}.") from refusal
+        raise MaskError(f"mask {name}: {str(refusal).removesuffix('.')}.", remedy=refusal.remedy) from refusal
     return _count(samples, name, header)
 
 
@@ -208,7 +209,8 @@ def check_mask_header(header: Header) -> None:
     if header.format not in MASK_FORMATS:
         raise Refused(
             f"a {'WebP' if header.format == 'WEBP' else header.format}, which does not keep class ids exactly: its "
-            "colours are not the labels'. Masks are PNG, BMP or TIFF files"
+            "colours are not the labels'. Masks are PNG, BMP or TIFF files",
+            "Export the masks again without loss, as PNG, TIFF or BMP: converting these does not help.",
         )
     if header.height < 1 or header.width < 1:
         raise Refused(f"its size is {header.width} x {header.height}")
@@ -217,7 +219,7 @@ def check_mask_header(header: Header) -> None:
     if header.bits > 8 and not (header.mode == "grey" and header.bits == 16):
         raise Refused(f"a {header.bits}-bit {_mode_name(header)} picture; a mask is 8- or 16-bit grey, or 8-bit colour")
     if header.mode == "cmyk":
-        raise Refused("a CMYK picture; a mask is grey, palette or RGB")
+        raise Refused("a CMYK picture; a mask is grey, palette or RGB", "Save them as RGB.")
     if header.orientation in range(2, 9):
         raise Refused(f"a TIFF with the orientation {header.orientation}; save it the way it lies on its image")
 
@@ -272,7 +274,7 @@ def _opaque(samples_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return samples_HWC
     clear = int(np.count_nonzero(samples_HWC[..., -1] != 255))
     if clear:
-        raise Refused(f"{clear:,} pixels are transparent; a mask is opaque")
+        raise Refused(f"{clear:,} pixels are transparent; a mask is opaque", SAVE_OPAQUE)
     return samples_HWC[..., :-1]
 
 

@@ -21,7 +21,6 @@ from s4al.errors import ConfigError
 IGNORE_NAME = "ignore"
 
 _KEY = "data.mask_values"
-_LONGEST = 64  # entries of a setting that a message shows
 _FORM = 'Write {0="background", 255="object"}, or {"128,64,0"="road", "#000000"="ignore"}.'
 
 
@@ -100,13 +99,15 @@ def build_code(classes: Sequence[str], mask_values: Mapping[str, str]) -> MaskCo
 def check_classes(names: Sequence[str]) -> None:
     """Raise ConfigError where the class names cannot be used: none, too many, one twice, or the reserved one."""
     if not names:
-        raise ConfigError("The data set needs class names.", remedy='Set data.classes=["background", "object"].')
+        raise ConfigError("The data set needs class names.", remedy="Set data.classes=background,object.")
     if len(names) > VOID:
-        raise ConfigError(f"{len(names):,} class names; up to {VOID} can be had.")
+        remedy = f"Leave classes out, or give several values one name in {_KEY}."
+        raise ConfigError(f"{len(names):,} class names; up to {VOID} can be had.", remedy=remedy)
     twice = next((name for name in names if list(names).count(name) > 1), None)
     if twice is not None:
         different = len(set(names))
-        raise ConfigError(f"{len(names)} class names, {different} of them different: data.classes has {twice!r} twice.")
+        what = f"{len(names)} class names, {different} of them different: data.classes has {twice!r} twice."
+        raise ConfigError(what, remedy=f"Name it once; several values can have one name in {_KEY}.")
     if IGNORE_NAME in names or "" in names:
         odd = IGNORE_NAME if IGNORE_NAME in names else ""
         remedy = f"The word {IGNORE_NAME} in {_KEY} means pixels without a label; name the class otherwise."
@@ -143,10 +144,9 @@ def values_setting(meanings: Mapping[Any, str]) -> str:
     """`data.mask_values=...` as it can be pasted into a shell."""
     pairs = [
         f"{key if isinstance(key, int) else json.dumps(colour_text(key))}={json.dumps(name, ensure_ascii=False)}"
-        for key, name in list(meanings.items())[:_LONGEST]
+        for key, name in meanings.items()
     ]
-    more = ", ..." if len(meanings) > _LONGEST else ""
-    return shlex.quote(f"{_KEY}={{{', '.join(pairs)}{more}}}")
+    return shlex.quote(f"{_KEY}={{{', '.join(pairs)}}}")
 
 
 def classes_setting(names: Iterable[str]) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
 from s4al.data.masks.samples import MaskSample
+from s4al.data.masks.settings import value_text
 from s4al.data.palettes import Colour
 from s4al.errors import DataError
 
 Value = TypeVar("Value", int, Colour)
 
+_MANY_UNKNOWN = 64  # without a name or a row of their own: a person does not name as many in a setting
 _MANY_COLOURS = 300  # no list of classes is as long, and drawings whose edges were smoothed have more
 
 
@@ -83,6 +85,24 @@ class Survey:
                     f"{what}: it was resized or saved with smoothing, or was a JPEG once, so its values are no labels.",
                     remedy="Make the masks again without smoothing (nearest neighbour), as PNG.",
                 )
+
+    def refuse_measurements(self, unknown: Collection[int | Colour]) -> None:
+        """Raise DataError where so many values or colours have no meaning that they are no classes.
+
+        Parameters
+        ----------
+        unknown : values or colours that masks hold and nobody named.
+        """
+        if len(unknown) <= _MANY_UNKNOWN:
+            return
+        first = next(iter(unknown))
+        file, _ = self.first_with(first)
+        kind = "values" if isinstance(first, int) else "colours"
+        raise DataError(
+            f"The masks hold {len(unknown):,} {kind} that nothing gives a meaning to, {value_text(first)} in {file} "
+            "among them: numbers of objects, distances or photographs have as many, classes seldom.",
+            remedy="Set data.masks to the files that hold classes, or write a class file with a line for each.",
+        )
 
 
 def _sum(counts: Iterable[Mapping[Value, int] | None]) -> Counter[Value]:

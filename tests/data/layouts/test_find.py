@@ -676,6 +676,7 @@ def test_published_layouts_and_lists(tmp_path: Path, case: str) -> None:
     assert (layout.adapter, settings["images"], settings["masks"], settings["lists"]) == (adapter, images, masks, lists)
     assert settings["adapter"] == adapter
     assert counts(layout) == images_of
+    assert any("with data.adapter=folder they are your own" in line for line in layout.lines) == (adapter != "folder")
     assert not lists or any(f"splits by the lists {lists}" in line for line in layout.lines)
 
 

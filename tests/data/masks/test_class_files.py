@@ -129,6 +129,7 @@ def test_refusals_name_file_and_line(kind: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_class_table(write(tmp_path, name, text))
     assert caught.value.what.startswith(str(tmp_path / name)) and expected in caught.value.what
+    assert caught.value.remedy
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from s4al.data.masks.encoding import Encoding, build_code, infer_encoding, sampl
 from s4al.data.masks.settings import class_palette
 from s4al.data.palettes import CAMVID, CITYSCAPES, distinct_palette
 from s4al.errors import ConfigError, DataError, S4alError
+from tests.offers import offered
 
 ROAD, CAR, SKY, BLACK, PINK = (128, 64, 128), (64, 0, 128), (200, 200, 200), (0, 0, 0), (255, 0, 255)
 ADE = ("wall", "building", *(f"thing {i}" for i in range(148)))
@@ -142,6 +142,25 @@ GOOD: dict[str, Good] = {
     "1-bit, white first in the file": Good(
         (grey(0, 255).convert("1"),), ("read by colour",), ("labelmap.txt", "a:255,255,255::\nb:0,0,0::\n"),
         classes=("a", "b"), values={"255,255,255": "a", "0,0,0": "b"}),
+    # --- greys up to white ---
+    "three greys, three classes": Good(
+        (grey(0, 127, 255), grey(0, 0, 127)),
+        ("hold 0, 127 and 255, evenly from 0 to 255", "as many names: 0 is road, 127 is car and 255 is sky (16.7 %",
+         "If 255 is not labelled, data.mask_values can say so."),
+        ("classes.txt", THREE), classes=NAMES, values={"0": "road", "127": "car", "255": "sky"}),
+    "three greys, rounded up": Good((grey(0, 128, 255),), ("evenly from 0 to 255",), ("classes.txt", THREE),
+                                    classes=NAMES, values={"0": "road", "128": "car", "255": "sky"}),
+    "four greys": Good((grey(0, 85, 170, 255),), ("170 is c and 255 is d",), set_classes=tuple("abcd"),
+                       classes=tuple("abcd"), values={"0": "a", "85": "b", "170": "c", "255": "d"}),
+    "greys, the first is void": Good((grey(0, 128, 255),), ("0 is ignore, 128 is car and 255 is sky",),
+                                     ("classes.txt", "void\ncar\nsky\n"), classes=("car", "sky"),
+                                     values={"0": "ignore", "128": "car", "255": "sky"}),
+    "greys as set": Good((grey(0, 127, 255),), ("3 values of data.mask_values, for 2 classes.",), None, ("a", "b"),
+                         {"0": "a", "127": "b", "255": "ignore"}, classes=("a", "b"),
+                         values={"0": "a", "127": "b", "255": "ignore"}),
+    "0, 1 and 255, three names": Good(
+        (grey(0, 1, 255),), ("0-1 of 0 to 2 found.", """if it is sky, set 'data.mask_values={0="road", 1="car", 255=""",
+                             "255 is not labelled (ignore): 33.3 %"), ("classes.txt", THREE), classes=NAMES),
     # --- from 1 ---
     "1 to C": Good((grey(1, 2, 3),), ("The masks hold 1 to 3 and there are 3 classes: 1 is road",),
                    ("classes.txt", THREE), classes=NAMES, values=FROM_ONE),
@@ -231,9 +250,12 @@ BAD: dict[str, Bad] = {
                                        """'data.classes=["name-of-0", "name-of-1", "name-of-2"]'"""), kind=ConfigError),
     "no names, 0 and 1": Bad((grey(0, 1),), ("""'data.classes=["background", "object"]'""",), kind=ConfigError),
     "no names, 0 and 255": Bad((grey(0, 255),), ("""'data.classes=["background", "object"]'""",), kind=ConfigError),
-    "no names, gaps": Bad((grey(0, 7, 255),), ("""'data.mask_values={0="name-of-0", 7="name-of-7"}'""",
-                                          "its name a line"),
+    "no names, gaps": Bad((grey(0, 7, 255),), ("""{0="name-of-0", 7="name-of-7", 255="name-of-255"}'""",
+                                               """{0="name-of-0", 7="name-of-7", 255="ignore"}'""", "its name a line"),
                           kind=ConfigError),
+    "no names, 0 to 2 and 255": Bad((grey(0, 1, 2, 255),), ("""'data.classes=["name-of-0", "name-of-1", "name""",
+                                                       "255 is read as not labelled, unless data.mask_values names it"),
+                                    kind=ConfigError),
     "no names, colours": Bad((rgb(ROAD, ROAD, CAR),),
                              ("128,64,128 (66.7 % of the pixels), 64,0,128 (33.3 % of the pixels)",
                               """'data.mask_values={"128,64,128"="name-1", "64,0,128"="name-2"}'"""), kind=ConfigError),
@@ -243,8 +265,8 @@ BAD: dict[str, Bad] = {
                                     ("labelmap.txt", MAP), ("road", "sky"), kind=ConfigError),
     # --- black and white ---
     "0 and 255, three classes": Bad((grey(0, 255),), ("255 may be a class, or not labelled",
-                                                      """'data.mask_values={0="road", 255="car"}'""",
-                                                      """'data.mask_values={0="road", 255="ignore"}'"""),
+                                                      """{0="road", 1="car", 255="sky"}'""",
+                                                      """{0="road", 1="car", 2="sky", 255="ignore"}'"""),
                                     ("classes.txt", THREE)),
     "0 and 255, one class": Bad((grey(0, 255),), ("names 1 class (crack)",
                                                   """'data.mask_values={0="background", 255="crack"}'"""),
@@ -253,7 +275,8 @@ BAD: dict[str, Bad] = {
     "0, 1 and 0, 255": Bad((grey(0, 1), grey(0, 255)), ("others 0 and 255 (1.png)", "255 may be object",
                                                         """{0="background", 1="object", 255="object"}"""),
                            ("classes.txt", TWO)),
-    "255 only": Bad((grey(255, 255), grey(255, 255)), ("None of the 2 masks looked at holds a label",),
+    "255 only": Bad((grey(255, 255), grey(255, 255)), ("None of the 2 masks looked at holds a label",
+                                                        "if 255 is a class, such as object, set 'data.mask_val"),
                     ("classes.txt", TWO)),
     "ignore only": Bad((rgb(BLACK, BLACK), rgb(PINK, PINK)), ("None of the 2 masks looked at holds a label",),
                        ("labelmap.txt", MAP + "void:255,0,255::\n")),
@@ -271,7 +294,26 @@ BAD: dict[str, Bad] = {
                                                       """'data.mask_values={0="road", 7="car", 26="sky"}'"""),
                                   ("classes.txt", THREE)),
     "gaps, up to C": Bad((grey(0, 3),), ("2 values (0 and 3)", "0 may be not labelled and 1 the first class",
-                                         """{0="road", 3="name-of-3"}"""), ("classes.txt", THREE)),
+                                         """{0="road", 1="car", 2="sky", 3="name-of-3"}"""),
+                         ("classes.txt", THREE)),
+    # --- greys ---
+    "greys, one not in the masks": Bad((grey(0, 128),), ("2 values (0 and 128)", "greys from 0 to 255",
+                                                       """{0="road", 128="car", 255="sky"}"""), ("classes.txt", THREE)),
+    "greys, a name missing": Bad((grey(0, 127, 255),), (
+        "3 values (0, 127 and 255), and classes.txt names 2", "in the order of the values", "255 may be a class",
+        """{0="background", 127="object", 255="ignore"}""",
+        """{0="background", 127="object", 255="name-of-255"}"""), ("classes.txt", TWO)),
+    "as many values as names with 255, no greys": Bad((grey(0, 7, 255),), (
+        "255 may be a class", """{0="road", 7="car", 255="sky"}""", "names may be missing",
+        """{0="road", 1="car", 2="sky", 7="name-of-7", 255="ignore"}"""), ("classes.txt", THREE)),
+    "never 0, and 255": Bad((grey(1, 2, 255),), ("hold 1-2 and 255 and never 0",
+                                                  """{0="road", 1="car", 2="sky", 255="ignore"}""",
+                                                  """2="car", 3="sky", 255="ignore"}"""), ("classes.txt", THREE)),
+    "numbers of objects": Bad((grey(*range(0, 4000, 40), dtype=np.uint16),), (
+        "99 values that nothing gives a meaning to, 40 in 0.png", "numbers of objects", "Set data.masks"),
+        ("classes.txt", THREE)),
+    "numbers of objects, no names": Bad((grey(*range(0, 4000, 40), dtype=np.uint16),), ("numbers of objects",)),
+    "colours of objects": Bad((rgb(*((i, 2 * i, 99) for i in range(70))),), ("70 colours that nothing gives",)),
     "more values than names": Bad((grey(0, 1, 2, 3, 4),), ("5 values (0-4)", "names may be missing",
                                                            "some values may be no class", """4="ignore"}"""),
                                   ("classes.txt", THREE)),
@@ -349,12 +391,6 @@ def test_what_cannot_be_known_is_refused_with_the_setting_that_decides(name: str
         assert piece in str(caught.value)
 
 
-def offered(error: S4alError) -> list[str]:
-    """The settings in a remedy, as a shell would hand them over."""
-    words = [word.rstrip(".;,") for word in shlex.split(error.remedy)]
-    return [word for word in words if word.startswith(("data.classes=", "data.mask_values="))]
-
-
 def test_the_settings_that_are_offered_can_be_given(tmp_path: Path) -> None:
     """Each line that an error offers is one that the configuration reads and that settles the matter."""
     settled = 0
@@ -363,12 +399,30 @@ def test_the_settings_that_are_offered_can_be_given(tmp_path: Path) -> None:
             infer(case, tmp_path)
         if case.file:
             (tmp_path / case.file[0]).unlink()
-        for setting in offered(caught.value):
+        for setting in offered(caught.value.remedy):
             config = resolve(overrides=[setting]).data
             encoding = infer(Case(case.masks, (), None, config.classes, dict(config.mask_values)), tmp_path)
             assert set(encoding.classes) == set(config.classes or config.mask_values.values()) - {"ignore"}, name
             settled += 1
-    assert settled >= 20
+    assert settled >= 40
+
+
+def test_the_other_reading_that_a_line_offers_can_be_given(tmp_path: Path) -> None:
+    case = GOOD["0, 1 and 255, three names"]
+    (setting,) = offered("\n".join(infer(case, tmp_path).lines))
+    config = resolve(overrides=[setting]).data
+    encoding = infer(Case(case.masks, (), None, config.classes, dict(config.mask_values)), tmp_path)
+    assert encoding.classes == NAMES and encoding.mask_values == {"0": "road", "1": "car", "255": "sky"}
+
+
+def test_long_offers_are_whole(tmp_path: Path) -> None:
+    """Two hundred names in the order of as many values with gaps: every one of them is in the setting."""
+    names = [f"kind {i}" for i in range(200)]
+    case = Case((grey(*[0] * 200, *range(0, 400, 2), dtype=np.uint16),), (), ("classes.txt", "\n".join(names)))
+    with pytest.raises(DataError) as caught:
+        infer(case, tmp_path)
+    settings = [resolve(overrides=[setting]).data for setting in offered(caught.value.remedy)]
+    assert list(settings[0].mask_values.values()) == names and "..." not in caught.value.remedy
 
 
 def test_the_table_of_values(tmp_path: Path) -> None:
@@ -460,5 +514,5 @@ def test_names_are_quoted_in_settings(tmp_path: Path) -> None:
     case = Case((grey(0, 255),), (), ("classes.txt", 'it\'s "odd"\nb\nc\n'))
     with pytest.raises(DataError) as caught:
         infer(case, tmp_path)
-    setting = offered(caught.value)[0]
-    assert tomllib.loads(setting)["data"]["mask_values"] == {"0": 'it\'s "odd"', "255": "b"}
+    setting = offered(caught.value.remedy)[0]
+    assert tomllib.loads(setting)["data"]["mask_values"] == {"0": 'it\'s "odd"', "1": "b", "255": "c"}

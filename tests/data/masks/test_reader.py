@@ -241,7 +241,14 @@ def test_samples_of_a_photograph_are_bounded(tmp_path: Path) -> None:
 
 def test_large_masks_are_refused_before_decoding(tmp_path: Path) -> None:
     path = write(tmp_path, raw_png(2000, 2000, 8, 0, bytes(9)))
-    with pytest.raises(MaskError, match=r"mask m: it is 2000 x 2000 pixels, and the limit is data.max_megapixels=1\."):
+    with pytest.raises(
+        MaskError, match=r"mask m: it is 2000 x 2000 \(limit 1 megapixels, data.max_megapixels\)"
+    ) as caught:
         sample_mask(path, "m", max_megapixels=1)
+    assert caught.value.remedy == "Set data.max_megapixels=4."
+    huge = write(tmp_path, raw_png(10_000, 9_000, 8, 0, bytes(9)), "huge.png")
+    with pytest.raises(MaskError) as caught:
+        sample_mask(huge, "m", max_megapixels=1)
+    assert caught.value.remedy == "Make them smaller, or cut them up: up to 89 megapixels can be read."
     with pytest.raises(MaskError, match=r"mask m: cannot be read \(No such file or directory\)\."):
         sample_mask(tmp_path / "absent.png", "m", max_megapixels=1)

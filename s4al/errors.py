@@ -5,7 +5,8 @@
     |- AnnotationsNeeded      3   people have to label the selected regions before the run can go on
     |- DataError              4   an image, a mask, a data set folder
     |  |- ImageError          4   one image that cannot be used; in a pool it is set aside, not fatal
-    |  `- MaskError           4   one mask that cannot be used; always fatal, labels are never guessed
+    |  |- MaskError           4   one mask that cannot be used; always fatal, labels are never guessed
+    |  `- AnswerError         4   one answer of a person that does not fit what was asked; those saved before are kept
     |- RunStateError          5   the run folder: locked, damaged, of another version
     |- EngineError            6   an engine is missing, broken or disagrees with the network
     |- NumericsError          7   a loss or gradient that is not finite
@@ -56,6 +57,10 @@ class ImageError(DataError):
 
 
 class MaskError(DataError):
+    pass
+
+
+class AnswerError(DataError):
     pass
 
 

@@ -12,11 +12,13 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
+_MANY, _SYNCS_AT_ONCE = 50, 16  # files
 
 _STORAGE_REASONS = {
     errno.ENOSPC: "No space left on the device",
@@ -80,6 +83,51 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json_bytes(value))
 
 
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that nothing refers to yet, so that a torn one does no harm, with its folders. Raises OSError."""
+    missing = [path.parent, *path.parents]
+    missing = missing[: next(i for i, folder in enumerate(missing) if folder.is_dir())]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, data)
+    for folder in (path.parent, *(folder.parent for folder in missing)):
+        _sync_folder(folder)
+
+
+def sync(written: Sequence[Path], folders: Iterable[Path]) -> None:
+    """Make files that were just written durable, then folders. Raises OSError.
+
+    Where they are many, many at once: the system makes one flush of all that wait for one.
+    """
+    for sync_one, paths in ((_sync_file, written), (_sync_folder, folders)):
+        if len(written) < _MANY:
+            for path in paths:
+                sync_one(path)
+        else:
+            with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:
+                list(pool.map(sync_one, paths))
+
+
+def append(path: Path, end: int, data: bytes) -> None:
+    """Make `data` the rest of the file after byte `end`: what a crash left there is cut off. Raises OSError."""
+    with path.open("r+b" if path.exists() else "wb") as stream:
+        stream.truncate(end)
+        stream.seek(end)
+        stream.write(data)
+        stream.flush()
+        _fsync(stream.fileno())
+    if not end:  # whoever began the file may have died before this
+        _sync_folder(path.parent)
+
+
+def finite(value: Any) -> Any:
+    """The value with NaN and infinities as None: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @contextlib.contextmanager
 def commit_folder(target: Path, about: Mapping[str, Any] | None = None) -> Iterator[Path]:
     """Yield an empty temporary folder; commit it as `target` when the block ends well, remove it otherwise.
@@ -107,13 +155,10 @@ def seal_folder(folder: Path, target: Path, about: Mapping[str, Any] | None = No
     """
     assert folder == target or not target.exists(), f"{target} is committed; committed folders are never overwritten"
     entries: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != folder / MANIFEST:
-            entries[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-            with path.open("rb") as stream:
-                _fsync(stream.fileno())
-    for path in sorted((item for item in folder.rglob("*") if item.is_dir()), reverse=True):
-        _sync_folder(path)
+    written = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST]
+    for path in written:
+        entries[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    sync(written, sorted((item for item in folder.rglob("*") if item.is_dir()), reverse=True))
     write_atomic(folder / MANIFEST, seal_json({"files": entries, **(about or {})}))
     if folder != target:
         _rename(folder, target)
@@ -271,6 +316,20 @@ def run_lock(root: Path, command: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def waiting_lock(path: Path) -> Iterator[None]:
+    """Hold the exclusive lock of a moment's work; others wait. Threads of one process exclude each other, too.
+
+    Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _holder(path: Path) -> str:
     try:
         holder = json.loads(path.read_bytes())
@@ -283,6 +342,11 @@ def _write(path: Path, data: bytes) -> None:
     with path.open("wb") as stream:
         stream.write(data)
         stream.flush()
+        _fsync(stream.fileno())
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as stream:
         _fsync(stream.fileno())
 
 

@@ -20,7 +20,7 @@ class Damaged(ValueError):
 
 def json_bytes(value: Any) -> bytes:
     """Indented, key-sorted JSON: the same value gives the same bytes."""
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 def seal_json(value: Mapping[str, Any]) -> bytes:

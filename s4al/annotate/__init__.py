@@ -1,1 +1,1 @@
-"""People label regions: the store of answers, the page in the browser, and the formats of other tools."""
+"""What people are asked, and where their answers wait until they are labels; the page, and other tools' formats."""

@@ -1,6 +1,6 @@
 """A run on disk: which stages of which cycles are committed, what is labelled, what the labels have cost.
 
-    RUN/run.toml  pool.parquet  cache/  logs/  cycles/000/{labels,train,export,pseudo,score,select}/
+    RUN/run.toml  pool.parquet  cache/  logs/  cycles/000/{ask,labels,train,export,pseudo,score,select}/
 
 Everything under `cycles/` is a function of the inputs and comes out byte for byte the same however often the run was
 killed. What is not (clock times, TensorBoard events) lives in `logs/`.
@@ -11,8 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +22,20 @@ from s4al import __version__, files
 from s4al.config import Config, changes, dump, fingerprint, load
 from s4al.data.regions import Grid
 from s4al.errors import ConfigError, RunStateError
+from s4al.run.classes import CLASSES_FILE, Classes, read_classes, write_classes
+from s4al.run.labels import NOT_LABELLED as NOT_LABELLED
+from s4al.run.labels import REGIONS, LabelledRegion, Ledger, labels_folder, reading, write_labels
+from s4al.run.machine import peak_mib
 from s4al.sealed import Damaged, check_text, seal_text
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from s4al.data import Pool
     from s4al.data.cache import ImageCache
 
-NOT_LABELLED = 255
 _WORK = ".work-"  # prefix of folders that hold the finished pieces of an unfinished stage
 STAGES = ("labels", "train", "export", "score", "select")
 INPUTS = {
+    "ask": (),  # where people answer; from the second cycle on, what the cycle before selected
     "labels": (),
     "train": ("labels",),
     "export": ("train",),
@@ -42,40 +43,6 @@ INPUTS = {
     "score": ("export",),
     "select": ("score",),
 }
-
-
-@dataclass(frozen=True)
-class LabelledRegion:
-    """One box of one image that was labelled, in original pixels, ends exclusive. `region` is -1 for a whole image."""
-
-    image: str
-    region: int
-    y0: int
-    x0: int
-    y1: int
-    x1: int
-    cycle: int
-    source: str  # initial, oracle or people
-    seconds: float = 0.0  # of a person's time
-
-    @property
-    def pixels(self) -> int:
-        return (self.y1 - self.y0) * (self.x1 - self.x0)
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """What has been labelled: pixels count ignore pixels too, because somebody had to look at them."""
-
-    labelled_pixels: int
-    total_pixels: int
-    regions: int  # asked for, whole images not counted
-    images: int  # labelled whole at the start
-    seconds: float
-
-    @property
-    def labelled_fraction(self) -> float:
-        return self.labelled_pixels / self.total_pixels
 
 
 class Run:
@@ -116,8 +83,9 @@ class Run:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is committed yet, so that no result depends on the settings."""
-        return self.last_cycle("labels") < 0
+        """Whether nothing is committed or answered yet, so that no result depends on the settings."""
+        answered = any(self.root.glob(f"cycles/*/{_WORK}labels/*.jsonl"))
+        return self.last_cycle("labels") < 0 and not answered
 
     def _check_settings(self) -> None:
         """What is committed was made with these settings, by the hash that the first manifest has of them."""
@@ -176,12 +144,21 @@ class Run:
 
     @property
     def class_names(self) -> list[str]:
-        return json.loads((self.root / "classes.json").read_bytes())["names"]
+        """All that are known by now; a cycle's own may be fewer, see `classes`."""
+        return list(self.classes(self.last_cycle("labels")).names)
 
     @property
     def palette(self) -> NDArray[np.uint8]:
-        """uint8 (C, 3)."""
-        return np.array(json.loads((self.root / "classes.json").read_bytes())["palette"], np.uint8)
+        """uint8 (C, 3), of `class_names`."""
+        return self.classes(self.last_cycle("labels")).palette
+
+    def classes(self, cycle: int) -> Classes:
+        """Those known when the labels of `cycle` were committed, for which its network is made."""
+        for earlier in range(cycle, -1, -1):
+            path = self.stage(earlier, "labels") / CLASSES_FILE
+            if path.is_file():
+                return read_classes(path)
+        return read_classes(self.root / CLASSES_FILE)
 
     @property
     def grid(self) -> Grid:
@@ -218,8 +195,10 @@ class Run:
     def work_folder(self, cycle: int, stage: str) -> Path:
         """Where an unfinished stage keeps finished pieces (checkpoints, shards) so that it can go on from them.
 
-        It is begun anew when the stage's inputs or the configuration are not those it was begun with.
+        It is begun anew when the stage's inputs or the configuration are not those it was begun with. What people did
+        is never thrown away so, see `answers_folder`.
         """
+        assert stage != "labels", "answers_folder"
         folder = self.cycle(cycle) / f"{_WORK}{stage}"
         mark = folder / "about.json"
         about = self.about(cycle, stage)
@@ -229,6 +208,10 @@ class Run:
         if not mark.is_file():
             files.write_json(mark, about)
         return folder
+
+    def answers_folder(self, cycle: int) -> Path:
+        """Where people's answers wait until they are committed. It is never begun anew, as a `work_folder` is."""
+        return self.cycle(cycle) / f"{_WORK}labels"
 
     def remove_finished_work(self) -> None:
         """Drop the pieces of stages that are committed, in this run and those inside it: a kill may come in between."""
@@ -242,6 +225,10 @@ class Run:
         inputs = {name: files.manifest_digest(self.stage(cycle, name)) for name in INPUTS[stage]}
         if stage == "train" and cycle > 0:
             inputs["pseudo"] = files.manifest_digest(self.stage(cycle - 1, "pseudo"))
+        if stage == "ask" and cycle > 0:
+            inputs["select"] = files.manifest_digest(self.stage(cycle - 1, "select"))
+        if stage == "labels" and self.is_committed(cycle, "ask"):
+            inputs["ask"] = files.manifest_digest(self.stage(cycle, "ask"))
         return {
             "stage": stage,
             "cycle": cycle,
@@ -274,7 +261,14 @@ class Run:
         return max(done, default=-1)
 
     def commit_labels(
-        self, cycle: int, regions: Iterable[LabelledRegion], masks: Iterable[tuple[str, NDArray[np.uint8]]]
+        self,
+        cycle: int,
+        regions: Iterable[LabelledRegion],
+        masks: Iterable[tuple[str, NDArray[np.uint8]]],
+        classes: Classes | None = None,
+        *,
+        tests: Iterable[tuple[str, NDArray[np.uint8]]] = (),
+        records: Mapping[str, bytes] | None = None,
     ) -> None:
         """Commit what was labelled for `cycle`: only the new regions; earlier cycles keep theirs.
 
@@ -282,34 +276,58 @@ class Run:
         ----------
         regions : the boxes that were looked at.
         masks : (image id, uint8 (H, W) at original size, `NOT_LABELLED` outside the boxes and on void pixels).
-        """
-        from s4al.data.masks import write_mask
+        classes : where people answer, who may have added some; None for those of the cycle before.
+        tests : as `masks`, of the regions that are only tested on.
+        records : further files, by name: how the labels came about.
 
+        Raises DataError where a class of the cycle before is not among them under its id.
+        """
+        earlier = self.classes(cycle - 1)
+        if classes is not None:
+            classes.check_extends(earlier)
         with self.commit(cycle, "labels") as folder:
-            files.write_table(folder / "regions.parquet", _regions_table(regions))
-            for image, mask in masks:
-                path = files.contained(folder / "masks", f"{image}.png")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_mask(path, mask, self.palette)
+            palette = (classes or earlier).palette
+            write_labels(folder, regions, masks, tests, palette)
+            if classes is not None:
+                write_classes(folder / CLASSES_FILE, classes)
+            for name, content in (records or {}).items():
+                (folder / name).write_bytes(content)
 
     def labelled_regions(self, cycle: int) -> list[LabelledRegion]:
         """All regions labelled up to and including `cycle`, in the order they were asked."""
         regions: list[LabelledRegion] = []
         for earlier in range(cycle + 1):
-            table = files.read_table(self.committed_file(earlier, "labels", "regions.parquet"))
-            regions += [LabelledRegion(**row) for row in table.to_pylist()]
+            with reading(self.stage(earlier, "labels")):
+                table = files.read_table(self.committed_file(earlier, "labels", REGIONS))
+                regions += [LabelledRegion(**row) for row in table.to_pylist()]
         return regions
+
+    def training_regions(self, cycle: int) -> list[LabelledRegion]:
+        """Those of `labelled_regions` that may be learnt from: all but the ones to test with."""
+        return [region for region in self.labelled_regions(cycle) if not region.only_tests]
+
+    def test_regions(self, cycle: int) -> list[LabelledRegion]:
+        """Those that are only tested on."""
+        return [region for region in self.labelled_regions(cycle) if region.only_tests]
 
     def whole_images(self, regions: Iterable[LabelledRegion]) -> set[str]:
         """The images that are labelled as a whole: from the start, or as the one region that a cell can be."""
         all_of_it = self.grid.num_regions == 1
         return {region.image for region in regions if region.region < 0 or all_of_it}
 
-    def label_mask(self, cycle: int, image: str) -> NDArray[np.uint8]:
-        """uint8 (H, W) at original size: what `cycle` added to the labels of an image, `NOT_LABELLED` elsewhere."""
+    def label_mask(self, cycle: int, image: str, *, only_tests: bool = False) -> NDArray[np.uint8]:
+        """uint8 (H, W) at original size: what `cycle` added to the labels of an image, `NOT_LABELLED` elsewhere.
+
+        Parameters
+        ----------
+        only_tests : of the regions to test with, which are in no other mask.
+        """
         from s4al.data.masks import read_own_mask
 
-        return read_own_mask(self.committed_file(cycle, "labels", f"masks/{image}.png"))
+        labels = self.stage(cycle, "labels")
+        with reading(labels):
+            folder = labels_folder(labels, only_tests).name
+            return read_own_mask(self.committed_file(cycle, "labels", f"{folder}/{image}.png"))
 
     def pseudo_labels(self, cycle: int) -> ImageCache:
         """The confident predictions of a cycle's network on the images that are not wholly labelled."""
@@ -333,10 +351,14 @@ class Run:
     # -------------------------------------------------------------------------------------------- clock times
 
     def add_seconds(self, cycle: int, stage: str, seconds: float, **figures: Any) -> None:
-        """Add to the time a stage has taken over all attempts; not part of any committed folder."""
+        """Add to the time a stage has taken over all attempts; not part of any committed folder.
+
+        The peak memory beside it is that of the whole process up to then, its earlier stages included.
+        """
         clock = self.clock()
         entry = clock.setdefault(f"{cycle:03d}/{stage}", {"seconds": 0.0})
         entry["seconds"] += seconds
+        entry["peak_mib"] = max(entry.get("peak_mib", 0), peak_mib())
         entry.update(figures)
         self.logs.mkdir(exist_ok=True)
         files.write_json(self.logs / "clock.json", clock)
@@ -382,15 +404,3 @@ def listed(different: dict[str, tuple[Any, Any]]) -> str:
 def _is_ours(name: str) -> bool:
     """Whether a file may lie in a folder where a run was cut off before it had begun."""
     return name == ".lock" or name.startswith(files.TEMPORARY)
-
-
-def _regions_table(regions: Iterable[LabelledRegion]) -> pa.Table:
-    import pyarrow as pa
-
-    whole_number = pa.int32()
-    schema = pa.schema(
-        [("image", pa.string())]
-        + [(name, whole_number) for name in ("region", "y0", "x0", "y1", "x1", "cycle")]
-        + [("source", pa.string()), ("seconds", pa.float64())]
-    )
-    return pa.Table.from_pylist([vars(region) for region in regions], schema=schema)

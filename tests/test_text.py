@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from s4al.duration import duration
+from s4al.text import duration
 
 
 @pytest.mark.parametrize(

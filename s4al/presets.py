@@ -272,3 +272,22 @@ NOTES = {
         for part in (16, 8, 4, 2)
     },
 }
+
+
+class Mark(NamedTuple):
+    """A published point: labelled share of all pixels and test mIoU, each of 1, and what it is."""
+
+    share: float
+    miou: float
+    what: str
+
+
+# Of those presets whose papers give figures, for marks beside a run's own curve.
+PUBLISHED: dict[str, tuple[Mark, ...]] = {
+    "camvid": (Mark(0.10, 0.6011, "S4AL+, 10 % alone"), Mark(0.121, 0.6265, "S4AL+")),
+    "cityscapes": (Mark(0.10, 0.5545, "S4AL+, 10 % alone"), Mark(0.151, 0.6360, "S4AL+")),
+    "camvid-equal": (Mark(0.12, 0.634, "EquAL"), Mark(1.0, 0.672, "EquAL, every label")),
+    "camvid-deal": (Mark(0.40, 0.616, "DEAL, read from a figure"),),
+    "cityscapes-deal": (Mark(0.40, 0.620, "DEAL, read from a figure"),),
+    "cityscapes-phtps": (Mark(0.25, 0.660, "MT-PhTPS"), Mark(0.25, 0.615, "supervised")),
+}

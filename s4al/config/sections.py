@@ -84,6 +84,7 @@ class RunConfig(Section):
     cycles: int = Field(default=2, ge=1)  # trainings; each after the first follows one round of queries
     full_supervision: bool = False  # also train once on every label, to compare with (needs data.oracle="masks")
     random_regions: bool = False  # also take as many regions at random, to compare with (needs data.oracle="masks")
+    tracking: Literal["none", "mlflow"] = "none"  # who is told the figures of every cycle (extra mlflow)
 
 
 class DataConfig(Section):
@@ -106,6 +107,11 @@ class DataConfig(Section):
     test_split: Literal["test", "val", "drawn"] = "test"  # drawn: by hash of the id, of the images with a mask
     test_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)  # of those, where the test split is drawn
     oracle: Literal["masks", "people"] = "masks"
+    # Where people start from images without a single mask: regions of an image they are asked for before there is a
+    # network (of as many images as 200 regions allow), and regions of all images, drawn at random, that only test
+    start_regions: int = Field(default=4, ge=1)
+    test_regions: int = Field(default=100, ge=0)  # in small pools a quarter of what is asked; 0: nothing is tested on
+    overlap: Fraction = Field(default=0.0, ge=0.0, le=1.0)  # share of regions that two people label, to compare them
     links: Literal["anywhere", "inside"] = "anywhere"  # where links in the data folder may lead
     max_megapixels: float = Field(default=40.0, gt=0.0, le=89.0)  # Pillow's own limit is 89
     max_bad_fraction: float = Field(default=0.01, ge=0.0, le=1.0)  # of the pool; one bad image is always tolerated

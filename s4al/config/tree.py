@@ -168,6 +168,7 @@ FREE_ON_RESUME = frozenset(
         "run.cycles",
         "run.full_supervision",
         "run.random_regions",
+        "run.tracking",
         "data.root",
         "scorer.engine",
         "scorer.batch_size",

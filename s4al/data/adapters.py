@@ -70,7 +70,7 @@ def open_dataset(config: Config, rendered: Path, tree: Tree | None = None, progr
             dataset = _open_coco(tree, config, rendered, progress)
         else:
             dataset = _ADAPTERS[adapter](tree, config)
-    records = _unique_ids(_without_bare_val(_choose_test_split(dataset.records, config)))
+    records = _unique_ids(_without_bare_splits(_choose_test_split(dataset.records, config), data.oracle))
     dataset = replace(dataset, records=records, links=config.data.links)
     unread = unread_files(tree) if tree else ""
     _check_labelled(dataset, config.data.oracle, unread)
@@ -138,6 +138,8 @@ def _open_folder(tree: Tree, config: Config) -> Dataset:
     records = _by_settings(tree, config, found)
     table = find_class_table(tree.root)
     names = data.classes or classes_of(data.mask_values) or (table.names if table else ())
+    if not names and data.oracle == "people" and not any(record.mask for record in records):
+        return Dataset(tree.root, (), distinct_palette(0), records, identity_code(0))  # people name them
     if not names:
         remedy = f"Set data.classes, or write {tree.root}/classes.txt with one name a line."
         raise ConfigError("The folder adapter needs class names.", remedy=remedy)
@@ -220,11 +222,14 @@ def _choose_test_split(records: tuple[Record, ...], config: Config) -> tuple[Rec
     return tuple(sorted(chosen, key=lambda record: (SPLITS.index(record.split), record.id)))
 
 
-def _without_bare_val(records: tuple[Record, ...]) -> tuple[Record, ...]:
-    """A val split none of whose images has a mask is of no use; one where some have none is a mistake."""
-    if any(record.split == "val" and record.mask for record in records):
-        return records
-    return tuple(record for record in records if record.split != "val")
+def _without_bare_splits(records: tuple[Record, ...], oracle: str) -> tuple[Record, ...]:
+    """A val split none of whose images has a mask is of no use; one where some have none is a mistake. So is a test
+    split, but where nothing at all has a mask: then people's answers are tested on."""
+    masked = {record.split for record in records if record.mask}
+    bare = {"val"} - masked
+    if oracle == "people" and not masked:
+        bare = {"val", "test"}
+    return tuple(record for record in records if record.split not in bare)
 
 
 def _unique_ids(records: tuple[Record, ...]) -> tuple[Record, ...]:
@@ -238,7 +243,8 @@ def _check_labelled(dataset: Dataset, oracle: str, unread: str) -> None:
     """Images without splits and masks are a pool for people; else there have to be images to test on. `unread` are
     files of formats that are not read."""
     present = {record.split for record in dataset.records}
-    if present == {"train"} and not any(record.mask for record in dataset.records):
+    masked = sum(record.mask is not None for record in dataset.records)
+    if present == {"train"} and not masked:
         if oracle == "people":
             return
         what = f"Nothing is labelled in {dataset.root}: no masks were found{_not_read(unread)}."

@@ -27,7 +27,7 @@ from s4al.data.masks.class_files import find_class_table
 from s4al.data.masks.encoding import Encoding, MaskSample, ValueRow, infer_encoding, sample_mask
 from s4al.data.masks.settings import IGNORE_NAME, classes_of
 from s4al.data.masks.survey import Survey
-from s4al.errors import ConfigError, DataError, ImageError, MaskError
+from s4al.errors import DataError, ImageError, MaskError
 
 _SAMPLE = 64  # images, and masks, that are read where not all are
 _WORKERS = 8
@@ -63,6 +63,10 @@ class Understanding:
     bad: tuple[tuple[str, str], ...]
 
     @property
+    def has_masks(self) -> bool:
+        return any(record.mask for record in self.dataset.records)
+
+    @property
     def train(self) -> list[Record]:
         return [record for record in self.dataset.records if record.split == "train"]
 
@@ -86,7 +90,7 @@ def understand(
     Raises
     ------
     DataError : no folder, no images, what has two readings, values that cannot be explained.
-    ConfigError : what only a setting can say: class names, the classes of colours.
+    ConfigError : what only a setting can say: the classes of values or colours.
     """
     data = config.data
     root = Path(data.root).expanduser()
@@ -135,16 +139,14 @@ def _with(data: DataConfig, settings: Mapping[str, Any]) -> DataConfig:
 def _look_at_masks(
     root: Path, records: Sequence[Record], data: DataConfig, seen: _Seen, every_file: bool
 ) -> tuple[Encoding | None, dict[str, Any]]:
-    """What a folder's masks mean, and the settings that say so; of images alone only the names of the classes."""
+    """What a folder's masks mean, and the settings that say so; of images alone only the names of the classes, and
+    those only where they are known: people can type them while they label."""
     samples, table = seen.masks(records, root, every_file), find_class_table(root)
     if samples:
         encoding = infer_encoding(samples, table, data.classes, data.mask_values)
         return encoding, {"data.classes": encoding.classes, "data.mask_values": encoding.mask_values}
     names = data.classes or classes_of(data.mask_values) or (table.names if table else ())
-    if not names:
-        remedy = f"Set data.classes=first,second, or write {root}/classes.txt with one name a line."
-        raise ConfigError("There are no masks and no class names.", remedy=remedy)
-    return None, {"data.classes": names}
+    return None, {"data.classes": names} if names else {}
 
 
 def _values(seen: _Seen, dataset: Dataset, every_file: bool) -> tuple[ValueRow, ...]:

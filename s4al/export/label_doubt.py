@@ -93,7 +93,7 @@ def find_prototypes(
     run: Run, cycle: int, network: SegmentationNetwork, device: torch.device, watch: Watch
 ) -> Prototypes:
     """One pass of the network over the images that labels of a cycle lie in. Raises Interrupted between images."""
-    sums = PrototypeSums(len(run.class_names))
+    sums = PrototypeSums(len(run.classes(cycle)))
     with torch.inference_mode():
         for image_HWC, label_HW in _labelled_images(run, cycle, watch):
             features = network.features(normalise(torch.from_numpy(image_HWC[None]).to(device)))
@@ -104,7 +104,7 @@ def find_prototypes(
 def _labelled_images(run: Run, cycle: int, watch: Watch) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
     """uint8 (H, W, 3) and (H, W) at the network's size, in the order of the cache."""
     by_image: dict[str, list[LabelledRegion]] = defaultdict(list)
-    for region in run.labelled_regions(cycle):
+    for region in run.training_regions(cycle):
         by_image[region.image].append(region)
     rows, done = load_pool(run.pool_file).train.rows, 0
     with ImageCache.open(run.cache / "train") as cache:

@@ -84,7 +84,7 @@ def make_card(run: Run, cycle: int, network: ScoringNetwork) -> ModelCard:
     file = tested_file(run.config)
     weights = [entry["sha256"] for name, entry in sorted(manifest["files"].items()) if Path(name).name == file]
     return ModelCard(
-        class_names=tuple(run.class_names),
+        class_names=run.classes(cycle).names,
         height=grid.height,
         width=grid.width,
         region_height=grid.region_height,

@@ -70,7 +70,7 @@ def open_run_engine(run: Run, cycle: int, request: EngineRequest, *, watch: Watc
         threads=config.scorer.threads,
         watch=watch,
     )
-    check_fits(opened.card, run.grid, run.class_names)
+    check_fits(opened.card, run.grid, run.classes(cycle).names)
     if isinstance(opened, DeviceEngine):
         settle_batch_size(opened, _recorded_batch_size(run, cycle, opened) or config.scorer.batch_size, watch)
     return opened

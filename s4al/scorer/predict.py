@@ -30,11 +30,10 @@ from PIL import Image
 from s4al import files
 from s4al.data.images import ValueRange
 from s4al.data.masks import write_mask
-from s4al.errors import ConfigError, EngineError, NumericsError, RunStateError
+from s4al.errors import ConfigError, NumericsError, RunStateError
 from s4al.scorer.batch import SLOTS
-from s4al.scorer.engines.device import DeviceOutOfMemory
 from s4al.scorer.engines.device_engine import DeviceEngine
-from s4al.scorer.engines.engine import Engine, available_cores
+from s4al.scorer.engines.engine import Engine, available_cores, run_or_refuse
 from s4al.scorer.folder import FolderDecoder, about_engine, list_images
 from s4al.scorer.full_size import label_pixels
 from s4al.scorer.overlay import LONGEST, draw_legend, draw_overlay
@@ -174,14 +173,7 @@ def _network_outputs(
     with ReadAhead(read, batches, images) as ahead:
         while (item := ahead.next()) is not None:
             span, slot = item
-            try:
-                logits_NChw = np.ascontiguousarray(engine.run(images[slot])[: span.count])
-            except DeviceOutOfMemory as error:
-                raise EngineError(
-                    f"The GPU has not the memory for {engine.batch_size} images ({error}).",
-                    kept="Nothing was written.",
-                    remedy="Free the memory that other processes hold, or use --device cpu.",
-                ) from error
+            logits_NChw = run_or_refuse(engine, images[slot])[: span.count]
             ahead.release(slot)
             yield span, logits_NChw
 

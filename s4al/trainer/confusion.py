@@ -53,5 +53,8 @@ class ConfusionMatrix:
         that is predicted but never true counts as 0.
         """
         iou_C = self.per_class_iou()
-        defined_C = iou_C[~np.isnan(iou_C)]
-        return float(defined_C.mean()) if defined_C.size else float("nan")
+        return mean_or_nan(iou_C[~np.isnan(iou_C)])
+
+
+def mean_or_nan(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if values.size else float("nan")

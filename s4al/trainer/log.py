@@ -13,8 +13,8 @@ from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
 from s4al import files
-from s4al.duration import duration
 from s4al.run.state import Run
+from s4al.text import duration
 from s4al.trainer.checkpoint import Meta, checkpoints, read_meta, save_checkpoint
 from s4al.watch import Watch
 
@@ -94,7 +94,7 @@ class TrainingLog:
         with files.storage_errors(f"writing {self._metrics}"), self._metrics.open("a") as stream:
             stream.writelines(self._lines)
         self._lines.clear()
-        meta = Meta(step, self._steps, len(self._run.class_names), self._metrics.stat().st_size)
+        meta = Meta(step, self._steps, len(self._run.classes(self._cycle)), self._metrics.stat().st_size)
         save_checkpoint(self._work, networks, optimizer, meta, keep=self._run.config.trainer.keep_checkpoints)
         now = time.monotonic()
         self._run.add_seconds(self._cycle, "train", now - self._clock)

@@ -13,7 +13,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch.optim import SGD, Adam, Optimizer
@@ -24,12 +23,14 @@ from s4al import files
 from s4al.config import TrainerConfig
 from s4al.data import Pool
 from s4al.data.cache import ImageCache
+from s4al.data.masks import write_mask
 from s4al.errors import NumericsError
 from s4al.run.state import Run
 from s4al.trainer import distributed as dist
 from s4al.trainer.batches import Batch, Key, StepBatches, batch_size, load_batches
 from s4al.trainer.checkpoint import checkpoints, load_network, restore
-from s4al.trainer.evaluation import evaluate
+from s4al.trainer.evaluation import evaluate_network, predict_row
+from s4al.trainer.examples import Example, ExampleChoice
 from s4al.trainer.figures import Figures
 from s4al.trainer.learners.all import LEARNERS
 from s4al.trainer.learners.learner import Setting, Step
@@ -69,7 +70,7 @@ def train_cycle(run: Run, cycle: int, pool: Pool, *, fabric: Fabric, watch: Watc
         if first:
             targets_file(run, cycle).unlink(missing_ok=True)
     if first:
-        _finish(run, cycle, work, fabric.device, watch)
+        _finish(run, cycle, pool, work, fabric.device, watch)
     fabric.barrier()
 
 
@@ -80,7 +81,7 @@ class Training:
         self.run, self.cycle, self.work, self.fabric, self.watch = run, cycle, work, fabric, watch
         self.config = config = run.config
         self.targets = open_targets(run, cycle, pool)
-        self.ids, self.num_classes = pool.train.ids, len(run.class_names)
+        self.ids, self.num_classes = pool.train.ids, len(run.classes(cycle))
         self.parts = LEARNERS[config.learner.name].parts(self.targets, config, cycle)
         for index, part in enumerate(self.parts):
             what = "A batch" if len(self.parts) == 1 else "A part of a batch"
@@ -249,31 +250,40 @@ class Training:
         )
 
 
-def _finish(run: Run, cycle: int, work: Path, device: torch.device, watch: Watch) -> None:
+def _finish(run: Run, cycle: int, pool: Pool, work: Path, device: torch.device, watch: Watch) -> None:
     """Test the last weights (no selection by a validation score) and commit the stage."""
     final = checkpoints(work)[-1]
     with run.commit(cycle, "train", device=str(device.type)) as folder:
         shutil.copytree(final, folder / final.name)
         shutil.copyfile(work / "metrics.jsonl", folder / "metrics.jsonl")
         network = load_network(folder, run.config)
-        matrix = evaluate(network, run, "test", device=device, watch=watch, cycle=cycle)
-        iou = matrix.per_class_iou()
-        report = {
-            "split": run.config.data.test_split,
-            "miou": matrix.miou(),
-            "per_class_iou": {
-                name: None if np.isnan(value) else float(value)
-                for name, value in zip(run.class_names, iou, strict=True)
-            },
-            "confusion": matrix.counts_CC.tolist(),
-        }
+        choice = ExampleChoice(len(run.classes(cycle)))
+        evaluation = evaluate_network(network, run, pool, device=device, watch=watch, cycle=cycle, each=choice.add)
+        report = evaluation.report(run.classes(cycle).names)
+        examples = choice.examples(evaluation.matrix) if len(pool.test) else []
+        report["examples"] = _keep_examples(folder / "examples", examples, network, run, device)
         (folder / "evaluation.json").write_bytes(files.json_bytes(report))
     shutil.rmtree(work)
+    miou = evaluation.miou()
     with SummaryWriter(str(tensorboard_folder(run, cycle))) as writer:
         step = int(final.name.removeprefix("step-"))
-        writer.add_scalar("miou", matrix.miou(), step)
-        for name, value in zip(run.class_names, iou, strict=True):
+        if miou is not None:
+            writer.add_scalar("miou", miou, step)
+        for name, value in zip(run.classes(cycle).names, evaluation.per_class_iou(), strict=True):
             writer.add_scalar(f"iou/{name}", value, step)
+
+
+def _keep_examples(
+    folder: Path, examples: list[Example], network: SegmentationNetwork, run: Run, device: torch.device
+) -> list[dict[str, object]]:
+    """Write the predictions of the test images that the report shows, a PNG an image; what `evaluation.json` says of
+    them."""
+    folder.mkdir()
+    with ImageCache.open(run.cache / "test") as images:
+        ids = images.ids
+    for row in sorted({example.row for example in examples}):
+        write_mask(folder / f"{row}.png", predict_row(network, run, "test", row, device), run.palette)
+    return [example.about(ids[example.row], f"examples/{example.row}.png") for example in examples]
 
 
 def _build_optimizer(groups: list[dict[str, Any]], trainer: TrainerConfig) -> Optimizer:

@@ -251,6 +251,29 @@ def test_images_alone(tmp_path: Path, save_png: Save) -> None:
     assert offered(caught.value.remedy) == ["data.oracle=people"]
 
 
+def test_people_may_name_the_classes_of_images_alone(tmp_path: Path, save_png: Save) -> None:
+    for split in ("train", "val", "test"):
+        save_png(tmp_path / split / "a.png", IMAGE)
+    dataset = open_folder(tmp_path, 'data.oracle="people"')
+    assert dataset.class_names == () and dataset.palette.shape == (0, 3)
+    # Without a mask anywhere nothing can be tested on those of test: they are left out, and people are asked.
+    assert [record.split for record in dataset.records] == ["train"]
+    (tmp_path / "classes.txt").write_text("wall\nbox\n")
+    assert open_folder(tmp_path, 'data.oracle="people"').class_names == ("wall", "box")
+    with pytest.raises(ConfigError, match="needs class names"):
+        (tmp_path / "classes.txt").unlink()
+        open_folder(tmp_path)
+
+
+def test_one_mask_is_too_few(tmp_path: Path, save_png: Save) -> None:
+    for i in range(3):
+        save_png(tmp_path / f"images/{i}.png", IMAGE)
+    save_png(tmp_path / "masks/0.png", MASK)
+    with pytest.raises(DataError, match=r"The test split of .* holds no images") as caught:
+        open_folder(tmp_path, 'data.oracle="people"', 'data.classes=["a"]')
+    assert "One mask is too few" in caught.value.remedy
+
+
 def test_data_without_any_train_masks_is_a_pool_for_people(folder_root: Path) -> None:
     shutil.rmtree(folder_root / "train/masks")
     assert len(ids(open_folder(folder_root, 'data.oracle="people"'), "train")) == 12

@@ -82,7 +82,7 @@ def test_two_ingests_give_the_same_bytes(folder_root: Path, tmp_path: Path) -> N
         os.utime(path, (0, 0))
     take(moved, tmp_path / "b")
     found = {path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()}
-    assert len(found) == 1 + 3 * 2 + 2
+    assert len(found) == 1 + 3 * (2 + 1) + 2 * 2
     for name in found:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from s4al.scorer.full_size import label_pixels
+from s4al.scorer import full_size
+from s4al.scorer.full_size import label_pixels, region_pixels
 
 # original height, width; logits height, width; classes
 SIZES = {
@@ -84,3 +85,47 @@ def test_logits_that_are_not_finite_give_no_labels(value: float, size: tuple[int
     low = logits(3, 6, 8)
     low[1, 3, 3:5] = value
     assert label_pixels(low, *size, align_corners=False, threads=1) is None
+
+
+# --- one region ---
+
+
+@pytest.mark.parametrize("strip", [1, 2**22], ids=["a row at a time", "at once"])
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("name", SIZES)
+def test_a_region_is_cut_out_of_the_whole(
+    name: str, align_corners: bool, strip: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full_size, "_STRIP", strip)
+    height, width, low_height, low_width, num_classes = SIZES[name]
+    low = logits(num_classes, low_height, low_width)
+    box = (height // 3, width // 4, height // 3 + (height + 2) // 3, width // 4 + (width + 2) // 3)
+    found = region_pixels(low, height, width, box, align_corners=align_corners)
+    assert found is not None
+    label, doubt = found
+    inside = interpolated(low, height, width, align_corners)[:, box[0] : box[2], box[1] : box[3]]
+    assert label.shape == doubt.shape == inside.shape[1:] and label.dtype == doubt.dtype == np.uint8
+    top_two = np.sort(inside, axis=0)[-2:]
+    decided = top_two[-1] - top_two[0] > 1e-4 if num_classes > 1 else np.ones(label.shape, bool)
+    assert (label == inside.argmax(axis=0))[decided].all()
+    power = np.exp(inside - inside.max(axis=0))
+    p = power / power.sum(axis=0)
+    entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=0)
+    expected = 255 * entropy / np.log(num_classes) if num_classes > 1 else np.zeros(label.shape)
+    assert np.abs(doubt - expected).max() <= 0.51  # rounded, float32
+
+
+def test_a_region_of_a_network_that_knows_nothing_is_white_and_of_a_sure_one_black() -> None:
+    flat = np.zeros((7, 4, 4), np.float32)
+    sure = flat.copy()
+    sure[3] = 50
+    for low, doubt in ((flat, 255), (sure, 0)):
+        found = region_pixels(low, 40, 40, (8, 8, 20, 16), align_corners=False)
+        assert found is not None and (found[1] == doubt).all()
+
+
+def test_a_region_says_only_of_its_own_pixels_that_they_are_not_finite() -> None:
+    low = logits(3, 8, 8)
+    low[1, 0, 0] = np.inf
+    assert region_pixels(low, 80, 80, (0, 0, 20, 20), align_corners=False) is None
+    assert region_pixels(low, 80, 80, (40, 40, 60, 60), align_corners=False) is not None

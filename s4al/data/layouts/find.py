@@ -151,7 +151,8 @@ def _choose_test_split(records: Iterable[Record], fraction: float, adapter: str)
         return "val", f"{none}: the val split ({_number(len(masked['val']), 'image')} with a mask) is tested on."
     drawn = drawn_test(masked["train"], fraction)
     if not drawn:
-        return "test", ""
+        bare = "test" in present and not masked["train"]  # no mask anywhere: people are asked, and tested on
+        return "test", "The test split has no masks and is not used." if bare else ""
     return "drawn", (
         f"{none}, nor a val split. Drawn for testing: {len(drawn):,} of the {len(masked['train']):,} images with a "
         f"mask (data.test_fraction={fraction:g}), by a hash of their ids: stable when images are added."

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,12 +161,12 @@ def resize_mask(mask_HW: NDArray[np.uint8], height: int, width: int) -> NDArray[
     return np.ascontiguousarray(mask_HW[rows[:, None], cols])
 
 
-def write_mask(path: Path, mask_HW: NDArray[np.uint8], palette: NDArray[np.uint8]) -> None:
+def write_mask(target: Path | IO[bytes], mask_HW: NDArray[np.uint8], palette: NDArray[np.uint8]) -> None:
     """Write class ids as an indexed 8-bit PNG; `palette`, uint8 (C, 3), is for the eyes of people. Raises OSError."""
     image = Image.fromarray(mask_HW)
     # All 256 colours: with fewer, Pillow packs pixels into fewer bits and 255 becomes another id.
     image.putpalette(palette.tobytes().ljust(3 * 256, b"\0"))
-    image.save(path, format="PNG")
+    image.save(target, format="PNG")
 
 
 def read_own_mask(path: Path) -> NDArray[np.uint8]:

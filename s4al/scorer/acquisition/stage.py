@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,7 @@ def select_cycle(
     # Recorded, not compared: the number of cycles, which it goes by, may have grown since.
     noise = {"noise_beta": beta} if chosen_by["strategy"] == "class-quota" else {}
     with run.commit(cycle, "select", **chosen_by, **noise) as folder:
-        table = _table(candidates, choice, _reasons(run, candidates, choice, chosen_by))
+        table = _table(candidates, choice, _reasons(run.classes(cycle).names, candidates, choice, chosen_by))
         files.write_table(folder / SELECTIONS, table)
     run.add_seconds(cycle, "select", time.monotonic() - started)
     return _result(run, cycle, table, chosen_by)
@@ -166,8 +167,8 @@ def _say_if_little_is_left(candidates: Candidates, choice: Choice, chosen_by: di
         )
 
 
-def _reasons(run: Run, candidates: Candidates, choice: Choice, chosen_by: dict[str, Any]) -> list[str]:
-    strategy, names = chosen_by["strategy"], run.class_names
+def _reasons(names: Sequence[str], candidates: Candidates, choice: Choice, chosen_by: dict[str, Any]) -> list[str]:
+    strategy = chosen_by["strategy"]
     if strategy == "random":
         return ["random"] * len(choice.index_K)
     metric = f"{chosen_by['metric']}{' with noise' if strategy == 'class-quota' else ''}"

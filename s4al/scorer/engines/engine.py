@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from s4al.config import EngineName
 from s4al.errors import EngineError
+from s4al.scorer.engines.device import DeviceOutOfMemory
 from s4al.scorer.engines.model_card import ModelCard
 from s4al.watch import Watch
 
@@ -105,6 +106,21 @@ class EngineRequest:
     engine: EngineName | None = None
     device: str = "auto"
     networks: Networks | None = None
+
+
+def run_or_refuse(engine: Engine, image_NHWC: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+    """`engine.run` of a full batch, for those who have no use for a smaller one.
+
+    Returns float16 or float32 (batch_size, C, h, w), C-contiguous. Raises EngineError where a GPU's memory is short.
+    """
+    try:
+        return np.ascontiguousarray(engine.run(image_NHWC))
+    except DeviceOutOfMemory as error:
+        raise EngineError(
+            f"The GPU has not the memory for {engine.batch_size} images ({error}).",
+            kept="Nothing was written.",
+            remedy="Free the memory that other processes hold, or use --device cpu.",
+        ) from error
 
 
 def available_cores() -> int:

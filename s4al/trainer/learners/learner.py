@@ -98,7 +98,7 @@ class Learner(ABC):
             return alone(targets, config)
         hidden = frozenset(targets.labelled)
         return (
-            (Stream(targets.labelled, trainer.batch_labelled, reflect=True),),
+            (Stream(targets.supervised, trainer.batch_labelled, reflect=True),),
             (Stream(rows, trainer.batch_unlabelled, reflect=True, hidden=hidden),),
         )
 
@@ -153,5 +153,5 @@ class Learner(ABC):
 
 
 def alone(targets: Targets, config: Config) -> Sequence[Sequence[Stream]]:
-    """Batches of wholly labelled images only."""
-    return ((Stream(targets.labelled, config.trainer.batch_labelled_only),),)
+    """Batches of labelled images only."""
+    return ((Stream(targets.supervised, config.trainer.batch_labelled_only),),)

@@ -20,17 +20,20 @@ from s4al.trainer.targets import Targets
 
 
 class Supervised(Learner):
-    """Labels only: images that are labelled as a whole and, once regions were asked, images with such regions."""
+    """Labels only: images that are labelled as a whole and, once regions were asked, images with such regions.
+
+    Where no image is labelled as a whole, those with regions take both places: the first training is short as others'.
+    """
 
     figures = ("cross_entropy", "reco")
     contrastive = True
 
     @classmethod
     def parts(cls, targets: Targets, config: Config, cycle: int) -> Sequence[Sequence[Stream]]:
-        if not targets.asked:
+        if not targets.asked or (cycle == 0 and not targets.labelled):
             return alone(targets, config)
         trainer = config.trainer
-        return ((Stream(targets.labelled, trainer.batch_labelled), Stream(targets.asked, trainer.batch_unlabelled)),)
+        return ((Stream(targets.supervised, trainer.batch_labelled), Stream(targets.asked, trainer.batch_unlabelled)),)
 
     def losses(self, batch: Batch, step: Step) -> Losses:
         ((image_BHWC, label_BHW),) = self.split(batch)
@@ -71,7 +74,7 @@ class S4alPlus(Supervised):
         trainer = config.trainer
         return (
             (
-                Stream(targets.labelled, trainer.batch_labelled),
+                Stream(targets.supervised, trainer.batch_labelled),
                 Stream(targets.rest, trainer.batch_unlabelled, strong=True),
             ),
         )

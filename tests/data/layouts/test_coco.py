@@ -329,9 +329,9 @@ def test_rendered_once_for_the_same_annotations(instances: Path) -> None:
     second = open_coco(instances)
     assert second.masks_root != first.masks_root
     seen: list[tuple[str, int, int]] = []
-    open_dataset(config(instances), instances.parent / "rendered", lambda *call: seen.append(call))
+    open_dataset(config(instances), instances.parent / "rendered", progress=lambda *call: seen.append(call))
     assert not seen
-    open_dataset(config(instances), instances.parent / "elsewhere", lambda *call: seen.append(call))
+    open_dataset(config(instances), instances.parent / "elsewhere", progress=lambda *call: seen.append(call))
     assert seen == [("draw masks", done, 4) for done in (1, 2, 3, 4)]
     assert mask_of(second, 3) == expected_mask(0, 1, 1)
 

@@ -8,14 +8,14 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 RUN ?= runs/demo
 # Without those that train for hours: make bench BENCHMARKS="label_efficiency learners"
-BENCHMARKS ?= $(filter-out __init__ record label_efficiency learners,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHMARKS ?= $(filter-out __init__ record label_efficiency learners roundtrip%,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 export OMP_NUM_THREADS ?= 2
 # Threads that spin while they wait make a busy machine ten times slower, and an idle one no faster.
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint check format bench lock clean
+.PHONY: help install demo test lint check format bench roundtrip lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,10 @@ format: $(INSTALLED) ## format the code and sort the imports
 
 bench: $(INSTALLED) ## measure again, into benchmarks/results/
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+roundtrip: $(INSTALLED) ## regions to the real Label Studio and to other tools' own code, and back; a few minutes, a gigabyte
+	$(BIN)/python -m benchmarks.roundtrip
+	$(BIN)/python -m benchmarks.roundtrip_datumaro
 
 lock: $(INSTALLED) ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --group dev \

@@ -45,16 +45,16 @@ def export_network(path: Path) -> None:
 
 def make_run(root: Path, model: Path, images: int) -> None:
     """A run of `images` training images, none labelled, with an exported network."""
-    from s4al import files
     from s4al.config import resolve
     from s4al.data.cache import CacheWriter
     from s4al.data.pool import Pool, Row, write_pool
+    from s4al.run.classes import CLASSES_FILE, Classes, write_classes
     from s4al.run.state import Run
 
     size = (f"data.height={HEIGHT}", f"data.width={WIDTH}")
     cells = (f"acquisition.region_height={CELL}", f"acquisition.region_width={CELL}")
     run = Run.create(root, resolve(None, None, ("data.adapter=folder", *size, *cells)))
-    files.write_json(run.root / "classes.json", {"names": list(CLASSES), "palette": [[0, 0, 0]] * len(CLASSES)})
+    write_classes(run.root / CLASSES_FILE, Classes(tuple(CLASSES), np.zeros((len(CLASSES), 3), np.uint8)))
     ids = [f"sequence/{index:08d}" for index in range(images)]
     row = {"split": "train", "mask": "", "bytes": 30_000, "sha256": "0" * 64, "height": HEIGHT, "width": WIDTH}
     write_pool(Pool(tuple(Row(id=id, image=f"train/images/{id}.jpg", **row) for id in ids)), run.pool_file)

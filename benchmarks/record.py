@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from s4al.files import write_json
+from s4al.run.machine import describe_machine
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "numpy", "numba", "onnxruntime", "cupy-cuda13x")
@@ -43,27 +41,9 @@ def _command() -> str:
 
 
 def _machine() -> dict[str, Any]:
-    return {
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
-        "gpu": _gpu(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "python": platform.python_version(),
-        "versions": {package: _version(package) for package in PACKAGES},
-    }
-
-
-def _cpu() -> str:
-    """The processor's name, and its widest vectors: they matter more here than the clock."""
-    try:
-        about = Path("/proc/cpuinfo").read_text()
-    except FileNotFoundError:  # not Linux
-        return platform.processor() or platform.machine()
-    fields = dict(line.split(":", 1) for line in about.split("\n\n")[0].splitlines() if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in fields.items()}
-    flags = fields.get("flags", "").split()
-    vectors = next((f" ({flag})" for flag in ("avx512f", "avx2") if flag in flags), "")
-    return fields.get("model name", platform.machine()) + vectors
+    about = describe_machine(PACKAGES)
+    kept = {key: about[key] for key in ("cpu", "cores", "memory_gib", "python", "versions")}
+    return {**kept, "gpu": _gpu()}
 
 
 def _gpu() -> str | None:
@@ -71,15 +51,6 @@ def _gpu() -> str | None:
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
-
-
-def _version(package: str) -> str | None:
-    for distribution in (package, f"{package}-gpu"):
-        try:
-            return metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
 
 
 def _commit() -> str | None:

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -151,3 +152,72 @@ def test_tables_round_trip_and_flipped_bits_are_seen(tmp_path):
     path.write_bytes(data)
     with pytest.raises(RunStateError, match=r"t\.parquet"):
         files.read_table(path)
+
+
+def test_a_new_file_comes_with_its_folders(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "c.png"
+    for content in (b"one", b"two"):
+        files.write_new(path, content)
+        assert path.read_bytes() == content
+    assert [item.name for item in path.parent.iterdir()] == ["c.png"]
+
+
+@pytest.mark.parametrize(("before", "end"), [(None, 0), (b"", 0), (b"one\n", 4), (b"one\ntw", 4), (b"torn", 0)])
+def test_what_is_appended_takes_the_place_of_what_a_crash_left(tmp_path: Path, before: bytes | None, end: int) -> None:
+    path = tmp_path / "lines"
+    if before is not None:
+        path.write_bytes(before)
+    files.append(path, end, b"two\n")
+    assert path.read_bytes() == (before or b"")[:end] + b"two\n"
+
+
+def test_whoever_comes_second_waits_for_the_lock_threads_too(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with files.waiting_lock(tmp_path / "lock"):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with files.waiting_lock(tmp_path / "lock"):
+        thread.start()
+        thread.join(timeout=0.2)
+        order.append("first")
+    thread.join(timeout=60)
+    assert order == ["first", "second"]
+
+
+@pytest.mark.parametrize("count", [3, 200])
+def test_few_or_many_files_are_all_durable_before_the_name_they_get(tmp_path: Path, monkeypatch, count: int) -> None:
+    synced: list[str] = []
+    real_fsync, real_rename = files._fsync, files._rename
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        real_fsync(descriptor)
+
+    def rename(source: Path, target: Path) -> None:
+        if target.name == "stage":
+            assert {f"{number}.txt" for number in range(count)} | {"sub"} <= set(synced)
+            assert synced.index("sub") >= count
+        real_rename(source, target)
+
+    monkeypatch.setattr(files, "_fsync", fsync)
+    monkeypatch.setattr(files, "_rename", rename)
+    with files.commit_folder(tmp_path / "stage") as folder:
+        (folder / "sub").mkdir()
+        for number in range(count):
+            (folder / "sub" / f"{number}.txt").write_text(str(number))
+    assert len(files.verify_folder(tmp_path / "stage")["files"]) == count
+
+
+def test_a_full_disk_is_told_where_many_files_are_flushed_at_once(tmp_path: Path, monkeypatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    paths = [tmp_path / str(number) for number in range(100)]
+    for path in paths:
+        path.write_text("")
+    monkeypatch.setattr(files, "_fsync", full)
+    with pytest.raises(StorageError, match="No space left"), files.storage_errors("writing"):
+        files.sync(paths, ())

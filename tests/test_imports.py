@@ -20,7 +20,8 @@ def _loaded(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["s4al", "s4al.scorer", "s4al.export", "s4al.kernels", "s4al.run.state", "s4al.data", "s4al.cli"]
+    "module",
+    ["s4al", "s4al.scorer", "s4al.export", "s4al.kernels", "s4al.run.state", "s4al.data", "s4al.report", "s4al.cli"],
 )
 def test_importing_loads_nothing_heavy(module: str) -> None:
     loaded = _loaded(f"import {module}")

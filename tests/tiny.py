@@ -58,6 +58,9 @@ TINY = (
 )
 
 
+_TIMED = ("logs", ".lock", "report.html", "report.json")
+
+
 class StopAfter(Watch):
     """Asks for a stop when the training reports step `step`."""
 
@@ -88,7 +91,10 @@ def labelled_run(root: Path, *overrides: str) -> tuple[Run, Pool, Dataset]:
 
 
 def digests(root: Path) -> dict[str, bytes]:
-    """Every file of a run that must not depend on how the run went; logs hold clock times, .lock a process id."""
+    """Every file of a run that must not depend on how the run went.
+
+    Logs and the report hold clock times, .lock a process id.
+    """
     files = (path for path in sorted(root.rglob("*")) if path.is_file())
-    kept = (path for path in files if path.relative_to(root).parts[0] not in ("logs", ".lock"))
+    kept = (path for path in files if path.relative_to(root).parts[0] not in _TIMED)
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in kept}

@@ -5,22 +5,20 @@ Heavy modules are imported inside the commands: `s4al --help` has to answer at o
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
 import typer
-from rich.console import Console
+from typer.core import TyperGroup
 
 from s4al import __version__
-from s4al.cli.messages import guarded, last_words, main_process
+from s4al.cli import label
+from s4al.cli.messages import guarded, main_process
+from s4al.cli.options import AsJson, Cycle, Device, RunFolder
+from s4al.cli.output import answer, watching
 from s4al.errors import ConfigError
-from s4al.watch import Watch
 
 # As in config.py, which takes too long to import for `--help`; a test compares them.
 Engine = Literal["auto", "ort", "trt", "torch"]
@@ -29,17 +27,23 @@ Metric = Literal[
 ]
 Strategy = Literal["per-image", "global", "balanced", "class-quota", "class-confidence", "k-centre", "random"]
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; all else goes to stderr.")]
-Cycle = Annotated[int | None, typer.Option("--cycle", min=0, metavar="N", help="Which cycle; the newest if not given.")]
-Device = Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda or cuda:N.")]
 MetricOption = Annotated[
     Metric | None,
     typer.Option("--metric", metavar="M", help=f"{', '.join(get_args(Metric))}.", show_default=False),
 ]
 
+
+class _Commands(TyperGroup):
+    """In the order of the work; typer puts groups of commands first."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: (name == "report", name == "label"))
+
+
 app = typer.Typer(
     name="s4al",
+    cls=_Commands,
     help="Label regions, not images: semi-supervised active learning for semantic segmentation.",
     epilog="First steps: s4al train runs/demo --preset demo",
     add_completion=False,
@@ -114,7 +118,7 @@ def train(
 
     if preset and config:
         raise ConfigError("--preset and --config were both given.", remedy="Give one of them.")
-    with _watching(as_json) as watch:
+    with watching(as_json) as watch:
         result = run_cycles(
             root,
             preset=preset,
@@ -126,7 +130,7 @@ def train(
             overrides=tuple(overrides or ()),
             watch=watch,
         )
-    _answer(result, views.training, as_json)
+    answer(result, views.training, as_json)
 
 
 @app.command()
@@ -147,16 +151,29 @@ def check(
 
     with RichWatch() as watch:
         result = check_folder(data, every_file=every_file, overrides=overrides or (), device=device, watch=watch)
-    _answer(result, show, as_json)
+    answer(result, show, as_json)
 
 
 @app.command()
-def status(root: RunFolder, as_json: AsJson = False) -> None:
+def status(
+    root: RunFolder,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay and show it live; Ctrl-C ends that.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Say how far a run is and what comes next; changes nothing."""
     from s4al.cli import views
     from s4al.cli.status import read_status
 
-    _answer(read_status(root), views.status, as_json)
+    if watch and as_json:
+        raise ConfigError("--watch and --json were both given.", remedy="Give one of them.")
+    if watch:
+        from rich.console import Console
+
+        from s4al.cli.live import watch_status
+
+        watch_status(root, Console(highlight=False))
+    else:
+        answer(read_status(root), views.status, as_json)
 
 
 @app.command()
@@ -180,11 +197,11 @@ def score(
         raise _later("--ray")
     from s4al.cli import stages, views
 
-    with _watching(as_json) as watch:
+    with watching(as_json) as watch:
         result = stages.score(
             root, cycle=cycle, engine=engine, images=images, out=out, metric=metric, device=device, watch=watch
         )
-    _answer(result, views.scoring, as_json)
+    answer(result, views.scoring, as_json)
 
 
 @app.command()
@@ -206,11 +223,11 @@ def predict(
     """Write the masks of a folder of images, with overlays and a table of what is in them."""
     from s4al.cli import stages, views
 
-    with _watching(as_json) as watch:
+    with watching(as_json) as watch:
         result = stages.predict(
             root, images=images, out=out, cycle=cycle, engine=engine, device=device, overlays=overlays, watch=watch
         )
-    _answer(result, views.prediction, as_json)
+    answer(result, views.prediction, as_json)
 
 
 @app.command()
@@ -230,7 +247,7 @@ def select(
     """Choose the regions that are worth labelling next."""
     from s4al.cli import stages, views
 
-    with _watching(as_json) as watch:
+    with watching(as_json) as watch:
         result = stages.select(
             root,
             cycle=cycle,
@@ -240,7 +257,7 @@ def select(
             budget_pixels=budget_pixels,
             watch=watch,
         )
-    _answer(result, views.selection, as_json)
+    answer(result, views.selection, as_json)
 
 
 @app.command()
@@ -260,9 +277,9 @@ def export(
     """Write the network as one file or TensorRT plan, checked against the original."""
     from s4al.cli import stages, views
 
-    with _watching(as_json) as watch:
+    with watching(as_json) as watch:
         result = stages.export(root, cycle=cycle, format=format, precision=precision, out=out, watch=watch)
-    _answer(result, views.exported, as_json)
+    answer(result, views.exported, as_json)
 
 
 def _known_engines(names: list[str] | None) -> list[str] | None:
@@ -294,9 +311,9 @@ def profile(
     from s4al.cli import profile_view, stages
 
     engines = cast("list[Engine]", engine or [])
-    with _watching(as_json) as watch:
+    with watching(as_json) as watch:
         result = stages.profile(root, engines=engines, images=images, watch=watch)
-    _answer(result, profile_view.profile, as_json)
+    answer(result, profile_view.profile, as_json)
 
 
 @app.command()
@@ -312,7 +329,7 @@ def presets(
     from s4al.presets import NOTES
 
     if name is None:
-        _answer({"presets": NOTES}, views.presets, as_json=False)
+        answer({"presets": NOTES}, views.presets, as_json=False)
     else:
         print(config.dump(config.resolve(name), keys_from_data(name)))
 
@@ -323,7 +340,7 @@ def doctor(as_json: AsJson = False) -> None:
     from s4al.cli.doctor import examine, show
 
     result = examine()
-    _answer(result, show, as_json)
+    answer(result, show, as_json)
     if not result["ok"]:
         raise typer.Exit(6)
 
@@ -331,50 +348,23 @@ def doctor(as_json: AsJson = False) -> None:
 _RESERVED = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
-@app.command(context_settings=_RESERVED)
-def label() -> None:
-    """Regions to an annotation tool and back (a later release)."""
-    raise _later("s4al label")
+app.add_typer(label.app)
 
 
-@app.command(context_settings=_RESERVED)
-def report() -> None:
-    """One HTML page about a run (a later release)."""
-    raise _later("s4al report")
+@app.command()
+def report(
+    roots: Annotated[list[Path], typer.Argument(metavar="RUN", help="Runs; the first in detail.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The HTML file; in the first run if not given.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one HTML page that shows a run, or compares several."""
+    from s4al.cli import reporting, views
+
+    answer(reporting.report(roots, out), views.report, as_json)
 
 
 def _later(name: str) -> ConfigError:
     return ConfigError(f"{name} comes in a later release; s4al {__version__} does not have it.")
-
-
-@contextlib.contextmanager
-def _watching(as_json: bool) -> Iterator[Watch]:
-    """A watch with bars and signals. Under torchrun only rank 0 shows anything; all ranks stop."""
-    from s4al.cli.progress import RichWatch
-    from s4al.cli.signals import stopping
-
-    if not main_process():
-        watch = Watch()
-        with stopping(watch, lambda code: None):
-            yield watch
-        return
-    with RichWatch() as watch, stopping(watch, partial(last_words, as_json=as_json)):
-        yield watch
-
-
-def _answer(result: dict[str, Any], show: Callable[[Console, dict[str, Any]], None], as_json: bool) -> None:
-    if not main_process():
-        return
-    if as_json:
-        print(json.dumps(_finite(result), allow_nan=False))
-    else:
-        show(Console(highlight=False), result)
-
-
-def _finite(value: Any) -> Any:
-    """The value with NaN and infinities as None: JSON has no word for them."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

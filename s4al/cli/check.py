@@ -45,7 +45,7 @@ def check_folder(
         "settings": found.settings | suggested,
         "suggested_lines": list(describe(resolved, len(found.train), found.num_labelled)),
         "estimate_minutes": _estimate_minutes(found, resolved, device),
-        "command": _command(data, overrides, device),
+        "command": _command(data, _who_answers(found, resolved, overrides), device),
     }
 
 
@@ -87,6 +87,13 @@ def _estimate_minutes(found: Understanding, config: Config, device: str) -> floa
     from s4al.trainer.estimate import training_seconds
 
     return training_seconds(config, len(found.dataset.class_names), device) / 60
+
+
+def _who_answers(found: Understanding, resolved: Config, overrides: Sequence[str]) -> Sequence[str]:
+    """Without a single mask people have to be asked for: nobody should find out after an hour that he is."""
+    if found.has_masks or any(each.startswith("data.oracle=") for each in overrides):
+        return overrides
+    return [*overrides, "data.oracle=people"]
 
 
 def _command(data: Path, overrides: Sequence[str], device: str) -> str:

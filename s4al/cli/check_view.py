@@ -9,8 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from s4al.cli.messages import visible
-from s4al.duration import duration
+from s4al.text import duration, visible
 
 _MOST_NAMED = 20
 _SWATCH = "██"

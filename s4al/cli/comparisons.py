@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from s4al import config as settings
 from s4al.run.state import Run
@@ -86,6 +86,23 @@ def random_miou(run: Run) -> float | None:
 
 
 def tested_miou(run: Run, cycle: int) -> float | None:
+    return cycle_test(run, cycle)["miou"]
+
+
+def cycle_test(run: Run, cycle: int) -> dict[str, Any]:
+    """How the network of a cycle did in its test, None where that is not known.
+
+    Returns
+    -------
+    `{"miou", "miou_interval", "test_regions"}`: the last two where people labelled regions to test on, in place of a
+    test split: the 95 % interval that resampling them gives, [low, high], and how many they are.
+    """
     if not run.is_committed(cycle, "train"):
-        return None
-    return json.loads(run.committed_file(cycle, "train", "evaluation.json").read_bytes())["miou"]
+        return {"miou": None, "miou_interval": None, "test_regions": None}
+    evaluation = json.loads(run.committed_file(cycle, "train", "evaluation.json").read_bytes())
+    test = evaluation.get("test") or {}
+    return {
+        "miou": evaluation["miou"],
+        "miou_interval": test.get("interval"),
+        "test_regions": test.get("regions"),
+    }

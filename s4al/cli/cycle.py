@@ -15,9 +15,14 @@ from typing import TYPE_CHECKING, Any
 from s4al import config as settings
 from s4al import files
 from s4al.cli import comparisons
+from s4al.cli.asking import ask_people, check_answered, starts_from_nothing
 from s4al.cli.new_run import Wanted, new_settings, settings_again
-from s4al.errors import AnnotationsNeeded, DataError
+from s4al.cli.reporting import report_after_cycle
+from s4al.errors import DataError
 from s4al.packaged_weights import check_weights
+from s4al.report.tracking import check_tracking
+from s4al.run.classes import CLASSES_FILE, Classes, write_classes
+from s4al.run.machine import describe_machine
 from s4al.run.state import STAGES, Run
 from s4al.watch import Watch
 
@@ -54,9 +59,11 @@ def run_cycles(
     if os.environ.get("RANK", "0") != "0":
         return _join(root, wanted, watch)
     run = _open_or_create(root, wanted, watch)
+    check_tracking(run.config)
     with files.run_lock(run.root, "train"):
         _replace_settings(run, watch)
         _tidy(run, watch)
+        check_answered(run)
         if _is_finished(run):
             watch.note(f"{run.root} is finished: {run.config.run.cycles} cycles. More with --cycles N")
             return summary(run)
@@ -65,8 +72,11 @@ def run_cycles(
 
         fabric = launch_fabric(device, run.config.trainer.precision)
         pool, dataset = prepare_pool(run, watch)
+        files.write_json(run.logs / "machine.json", describe_machine())
         fabric.barrier()
         _run_cycles(run, pool, dataset, fabric, device, watch)
+        if run.config.run.random_regions or run.config.run.full_supervision:
+            report_after_cycle(run, watch)  # which has comparisons now
     return summary(run)
 
 
@@ -181,7 +191,7 @@ def _ingest(run: Run, dataset: Dataset, watch: Watch, known: Pool | None = None)
         watch.step(f"read {split}", done, total)
 
     temporary = run.root / f"{files.TEMPORARY}ingest"
-    classes = {"names": list(dataset.class_names), "palette": dataset.palette.tolist()}
+    classes = Classes(dataset.class_names, dataset.palette)
     with files.storage_errors(f"reading the data set into {run.root}", kept=""):
         try:
             shutil.rmtree(run.cache, ignore_errors=True)
@@ -193,7 +203,7 @@ def _ingest(run: Run, dataset: Dataset, watch: Watch, known: Pool | None = None)
                     remedy="Restore the files, or start a new run.",
                 )
             if known is None:
-                files.write_json(run.root / "classes.json", classes)
+                write_classes(run.root / CLASSES_FILE, classes)
             files.seal_folder(temporary / "cache", run.cache)
             if known is None:
                 files.write_atomic(run.pool_file, (temporary / POOL_FILE).read_bytes())
@@ -219,13 +229,16 @@ def _run_cycles(
 
     for cycle in range(run.config.run.cycles):
         if dataset is not None:
-            _label(run, cycle, pool, dataset, watch)
+            _label(run, cycle, pool, dataset, device, watch)
         fabric.barrier()
         if not run.is_committed(cycle, "train"):
             fabric.barrier()  # no process may look before all have: the commit at the end would answer for it
             train_cycle(run, cycle, pool, fabric=fabric, watch=watch)
         if dataset is not None and not (to_its_training and cycle == run.config.run.cycles - 1):
+            finished = run.is_committed(cycle, "select")
             _after_training(run, cycle, device, watch)
+            if not (finished or to_its_training):
+                report_after_cycle(run, watch)
         fabric.barrier()
     if run.config.run.random_regions:
         random = comparisons.random_run(run)
@@ -249,25 +262,20 @@ def _train_fully_supervised(run: Run, pool: Pool, dataset: Dataset | None, fabri
         train_cycle(full, 0, pool, fabric=fabric, watch=watch)
 
 
-def _label(run: Run, cycle: int, pool: Pool, dataset: Dataset, watch: Watch) -> None:
+def _label(run: Run, cycle: int, pool: Pool, dataset: Dataset, device: str, watch: Watch) -> None:
     from s4al.run.labelling import ask_oracle, describe_start, label_initial_images
 
     if run.is_committed(cycle, "labels"):
         return
     watch.stop_here()
-    if cycle == 0:
+    if cycle == 0 and not starts_from_nothing(run, pool):
         pixels_C = label_initial_images(run, pool, dataset)
         for line in describe_start(run, pool, pixels_C):
             watch.note(line)
     elif run.config.data.oracle == "masks":
         ask_oracle(run, cycle, pool, dataset)
     else:
-        selected = files.read_table(run.stage(cycle - 1, "select") / "selections.parquet").num_rows
-        raise AnnotationsNeeded(
-            f"Cycle {cycle} waits for {selected:,} regions to be labelled by people.",
-            kept="Everything so far is committed.",
-            remedy=f"They are listed in {run.stage(cycle - 1, 'select') / 'selections.parquet'}.",
-        )
+        ask_people(run, cycle, pool, device, watch)
 
 
 def _after_training(run: Run, cycle: int, device: str, watch: Watch) -> None:
@@ -291,6 +299,7 @@ def _after_training(run: Run, cycle: int, device: str, watch: Watch) -> None:
 
 def summary(run: Run) -> dict[str, Any]:
     """What `train --json` prints: one entry for every cycle that is trained."""
+    from s4al.annotate.ledger import people_of_run
     from s4al.data import load_pool
 
     pool = load_pool(run.pool_file)
@@ -306,8 +315,10 @@ def summary(run: Run) -> dict[str, Any]:
                 "labelled_fraction": ledger.labelled_fraction,
                 "labelled_pixels": ledger.labelled_pixels,
                 "regions": ledger.regions,
-                "miou": evaluation["miou"],
-                "per_class_iou": {name: evaluation["per_class_iou"][name] for name in run.class_names},
+                "seconds": ledger.seconds,
+                "people": people_of_run(run, cycle),
+                **comparisons.cycle_test(run, cycle),
+                "per_class_iou": {name: evaluation["per_class_iou"][name] for name in run.classes(cycle).names},
                 "train_s": round(clock.get(f"{cycle:03d}/train", {}).get("seconds", 0.0), 1),
                 "score_images_per_s": scored.get("images_per_s"),
                 "engine": scored.get("engine"),

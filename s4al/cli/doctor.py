@@ -19,9 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from s4al import __version__
-from s4al.cli.messages import visible
 from s4al.errors import DataError, EngineError
 from s4al.packaged_weights import INSTALL, PACKAGED
+from s4al.text import visible
 
 _GIB = 2**30
 _LEAST_DISK = 2 * _GIB

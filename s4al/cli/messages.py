@@ -12,7 +12,6 @@ import select
 import signal
 import sys
 import traceback
-import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -24,21 +23,11 @@ from typer.exceptions import TyperException
 
 from s4al import files
 from s4al.errors import AnnotationsNeeded, S4alError
+from s4al.text import visible
 from s4al.watch import Interrupted
-
-# Cc control, Cf format (among them the marks that turn text right to left), Cs lone surrogates (undecodable names),
-# Zl and Zp line ends.
-_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 _STOPPED = ("You asked to stop.", "What is committed is safe.", "Run the same command to go on.")
 _SHOW_CURSOR = "\x1b[?25h"  # progress bars hide it
-
-
-def visible(text: object) -> str:
-    r"""The text with every character that a terminal would act on, or could not print, written as an escape (\x1b)."""
-    return "".join(
-        char.encode("unicode_escape").decode() if unicodedata.category(char) in _HIDDEN else char for char in str(text)
-    )
 
 
 def main_process() -> bool:

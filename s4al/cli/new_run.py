@@ -10,7 +10,8 @@ from s4al import config as settings
 from s4al.cli.suggestions import SUGGESTED, describe, suggest
 from s4al.config import Config
 from s4al.data.dataset import Progress, unseen
-from s4al.errors import ConfigError, EngineError
+from s4al.data.layouts.folders import LOOKED_FOR
+from s4al.errors import ConfigError, DataError, EngineError
 from s4al.watch import Watch
 
 if TYPE_CHECKING:
@@ -84,6 +85,13 @@ def new_settings(wanted: Wanted, watch: Watch) -> Config:
     if config.data.adapter not in _FOUND_OUT and wanted.start != _FOR_IMAGES:
         return config
     found, suggested = look(config, wanted, progress=watch.step)
+    if not found.has_masks and config.data.oracle != "people":
+        raise DataError(
+            f"Nothing is labelled in {config.data.root}: no masks were found.",
+            kept="Nothing was begun.",
+            remedy="To label regions of it in the browser, add data.oracle=people to the command. "
+            f"To use masks that are there, set data.masks. Looked for: {LOOKED_FOR}.",
+        )
     for line in found.lines:
         watch.note(line)
     resolved = settings.resolve(wanted.start, wanted.file, wanted.overrides, found.settings | suggested)

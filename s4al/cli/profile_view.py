@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from s4al.cli.messages import visible
+from s4al.text import visible
 
 _BAR = 20
 

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from s4al.cli.messages import visible
-from s4al.duration import duration
+from s4al.text import duration, visible
 from s4al.watch import Watch
 
 _PLAIN_EVERY_S = 10.0

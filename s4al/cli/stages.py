@@ -112,7 +112,7 @@ def predict(
             images,
             opened,
             target,
-            palette=run.palette,
+            palette=run.classes(number).palette,
             max_megapixels=run.config.data.max_megapixels,
             value_range=run.config.data.value_range,
             overlays=overlays,

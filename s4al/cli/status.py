@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from s4al import files
+from s4al.annotate.ledger import people_of_run
 from s4al.cli import comparisons
+from s4al.report.answer import headline
+from s4al.report.collect import collect
 from s4al.run.state import STAGES, Run
 
 _DOING = {
@@ -30,8 +33,10 @@ def read_status(root: Path) -> dict[str, Any]:
     Returns
     -------
     `{"run", "data", "images", "planned_cycles", "cycles": [{"cycle", "stages", "labelled_fraction", "regions",
-    "miou"}], "full_supervision_miou", "random_regions_miou", "finished", "next", "in_use_by", "unfinished"}`;
-    figures are None where they are not known (yet).
+    "seconds", "miou", "miou_interval", "test_regions"}], "answer", "full_supervision_miou", "random_regions_miou",
+    "people", "labelling", "finished", "next", "in_use_by", "unfinished"}`; figures are None where they are not known
+    (yet). `answer` are the top lines of the report, `people` is what people did so far, see `annotate.ledger`,
+    `labelling` how far the round is that they work on.
 
     Raises
     ------
@@ -52,7 +57,8 @@ def read_status(root: Path) -> dict[str, Any]:
                 "stages": [stage for stage in STAGES if run.is_committed(cycle, stage)],
                 "labelled_fraction": ledger.labelled_fraction if ledger else None,
                 "regions": ledger.regions if ledger else None,
-                "miou": comparisons.tested_miou(run, cycle),
+                "seconds": ledger.seconds if ledger else None,
+                **comparisons.cycle_test(run, cycle),
             }
         )
     planned = max(run.config.run.cycles, len(cycles))  # `train --cycles N` may have asked for more
@@ -62,16 +68,20 @@ def read_status(root: Path) -> dict[str, Any]:
         todo = (0, "random")
     if todo is None and run.config.run.full_supervision and reference is None:
         todo = (0, "full")
+    labelling = _labelling(run)
     return {
         "run": str(root),
         "data": run.config.data.adapter,
         "images": len(pool.train) if pool else None,
         "planned_cycles": planned,
         "cycles": cycles,
+        "answer": headline(collect(root, details=False)) if any(row["miou"] is not None for row in cycles) else {},
         "full_supervision_miou": reference,
         "random_regions_miou": random,
+        "people": people_of_run(run, run.last_cycle("labels")),
+        "labelling": labelling,
         "finished": todo is None,
-        "next": _next(run, planned, todo, has_pool=pool is not None),
+        "next": _next(run, planned, todo, labelling, has_pool=pool is not None),
         "in_use_by": _holder(root),
         "unfinished": _unfinished(root),
     }
@@ -82,13 +92,32 @@ def _first_missing(run: Run, planned: int) -> tuple[int, str] | None:
     return next(((cycle, stage) for cycle, stage in steps if not run.is_committed(cycle, stage)), None)
 
 
-def _next(run: Run, planned: int, todo: tuple[int, str] | None, *, has_pool: bool) -> str:
+def _labelling(run: Run) -> dict[str, int] | None:
+    """How far the round is that people work on."""
+    cycle = run.last_cycle("ask")
+    if cycle < 0 or run.is_committed(cycle, "labels"):
+        return None
+    from s4al.annotate.queries import Round
+    from s4al.annotate.store import AnswerStore
+
+    progress = AnswerStore(Round(run, cycle)).progress()
+    return {name: getattr(progress, name) for name in ("asked", "answered", "skipped", "left")}
+
+
+def _next(
+    run: Run, planned: int, todo: tuple[int, str] | None, labelling: dict[str, int] | None, *, has_pool: bool
+) -> str:
     command = f"s4al train {shlex.quote(str(run.root))}"
     if todo is None:
         return f"Finished. One more cycle: {command} --cycles {planned + 1}"
     cycle, stage = todo
+    if stage == "labels" and labelling and labelling["left"]:
+        left = f"{labelling['left']:,} of {labelling['asked']:,} regions"
+        return f"s4al label serve {shlex.quote(str(run.root))} is where people label {left} for cycle {cycle}"
+    if stage == "labels" and labelling:
+        return f"{command} will take the answers of people as the labels of cycle {cycle}"
     if stage == "labels" and cycle > 0 and run.config.data.oracle == "people":
-        return f"Cycle {cycle} waits for people to label {run.stage(cycle - 1, 'select') / 'selections.parquet'}"
+        return f"{command} will ask people for what was selected for cycle {cycle}"
     if not has_pool:
         faults = run.root / "faults.csv"
         return f"{command} will read the data set{f', once what {faults} lists is repaired' if faults.exists() else ''}"

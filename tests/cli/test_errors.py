@@ -14,8 +14,9 @@ import rich.console
 
 from s4al import errors
 from s4al.cli import app as surface
-from s4al.cli.messages import guarded, visible
+from s4al.cli.messages import guarded
 from s4al.cli.progress import RichWatch
+from s4al.text import visible
 from s4al.watch import Interrupted
 
 

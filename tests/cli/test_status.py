@@ -6,12 +6,16 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from s4al import config, files
+from s4al.annotate.queries import Round
+from s4al.annotate.store import AnswerStore
 from s4al.cli.app import run
 from s4al.cli.cycle import prepare_pool
 from s4al.cli.status import read_status
+from s4al.run.asking import AskedRegion, commit_questions
 from s4al.run.labelling import label_initial_images
 from s4al.run.state import STAGES, Run
 from s4al.sealed import seal_text
@@ -74,9 +78,8 @@ def test_labelled_but_not_trained(begun: Run) -> None:
     status = read_status(begun.root)
     assert status["images"] == 4
     assert status["planned_cycles"] == 2
-    assert status["cycles"] == [
-        {"cycle": 0, "stages": ["labels"], "labelled_fraction": 0.25, "regions": 0, "miou": None}
-    ]
+    labelled = {"cycle": 0, "stages": ["labels"], "labelled_fraction": 0.25, "regions": 0, "seconds": 0.0}
+    assert status["cycles"] == [{**labelled, "miou": None, "miou_interval": None, "test_regions": None}]
     assert status["next"] == f"s4al train '{begun.root}' will train cycle 0"
     assert (status["in_use_by"], status["unfinished"]) == (None, [])
 
@@ -134,7 +137,7 @@ def test_full_supervision_is_part_of_the_run(begun: Run, capsys: pytest.CaptureF
     status = read_status(begun.root)
     assert (status["full_supervision_miou"], status["finished"]) == (0.75, True)
     assert run(["status", str(begun.root)]) == 0
-    assert "mIoU 75.0 % with every pixel labelled" in capsys.readouterr().out
+    assert "75.0 % with every pixel labelled" in capsys.readouterr().out
 
 
 def test_an_interrupted_training_says_its_step(begun: Run) -> None:
@@ -152,7 +155,14 @@ def test_people_are_waited_for(tmp_path: Path) -> None:
     label_initial_images(begun, pool, dataset)
     for stage in STAGES[1:]:
         _commit(begun, 0, stage)
-    assert "waits for people" in read_status(begun.root)["next"]
+    assert read_status(begun.root)["next"].endswith("will ask people for what was selected for cycle 1")
+    commit_questions(begun, 1, [AskedRegion("a", 3, 0, 0, 8, 8, 0.5, 0, "entropy", "train")], ())
+    status = read_status(begun.root)
+    assert status["labelling"] == {"asked": 1, "answered": 0, "skipped": 0, "left": 1}
+    assert status["next"] == f"s4al label serve {begun.root} is where people label 1 of 1 regions for cycle 1"
+    store = AnswerStore(Round.open(begun))
+    store.save(store.round.query(0), np.zeros((8, 8), np.uint8), annotator="ann", seconds=4.0, tool="page")
+    assert read_status(begun.root)["next"].endswith("will take the answers of people as the labels of cycle 1")
 
 
 def test_beside_a_command_that_writes(begun: Run, capsys: pytest.CaptureFixture[str]) -> None:

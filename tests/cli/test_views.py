@@ -49,6 +49,35 @@ def test_training() -> None:
     assert "s4al status 'runs/my demo'" in text
 
 
+def test_what_was_tested_on_regions_says_so_everywhere() -> None:
+    tested = {"test_regions": 100, "miou_interval": [0.281, 0.352]}
+    result = {"run": "r", "cycles": [_cycle(0, 0.315, **tested), _cycle(1, 0.361, **tested)]}
+    text = " ".join(_shown(views.training, result).split())
+    assert "31.5 % (28.1 to 35.2)" in text and "classes, on 100 random regions, and its 95 % interval." in text
+    assert "bought +4.6 points of mIoU on 100 random regions." in text
+    assert "On 100 random regions." in text
+    assert "test images" not in text
+    stages = {"stages": ["labels"], "labelled_fraction": 0.1, "regions": 3, "miou": 0.4}
+    about = {"run": "r", "data": "folder", "images": 9, "planned_cycles": 2, "full_supervision_miou": None}
+    rest = {"next": "", "in_use_by": "", "unfinished": [], "people": None, "labelling": None}
+    shown = _shown(views.status, {**about, **rest, "cycles": [{"cycle": 0, **stages, **tested}]})
+    assert "40.0 % (28.1 to 35.2)" in " ".join(shown.split())
+    assert "mIoU on 100 random regions, and its 95 % interval." in shown
+
+
+def test_nothing_that_could_be_tested() -> None:
+    untested = {"test_regions": 0, "miou_interval": None}
+    cycles: list[dict[str, Any]] = [{**_cycle(cycle, 0.0, **untested), "miou": None} for cycle in (0, 1)]
+    text = _shown(views.training, {"run": "r", "cycles": cycles})
+    assert "nothing was labelled to test on" in " ".join(text.split()) and "bought" not in text
+
+
+def test_classes_that_people_added_have_a_row() -> None:
+    cycles = [_cycle(0, 0.3), _cycle(1, 0.3)]
+    cycles[1]["per_class_iou"] = {**cycles[1]["per_class_iou"], "lamp": 0.25}
+    assert _row(_shown(views.training, {"run": "r", "cycles": cycles}), "lamp") == ["lamp", "25.0", "%"]
+
+
 def test_share_of_full_supervision_where_it_is_known() -> None:
     text = _shown(views.training, {"run": "r", "cycles": [_cycle(0, 0.2)], "full_supervision_miou": 0.4})
     assert _row(text, "0 ")[4:8] == ["20.0", "%", "50.0", "%"]

@@ -23,7 +23,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import lightning_fabric
+import matplotlib.backends.backend_svg
 import numba
 import onnx
 import onnxruntime
@@ -36,12 +38,24 @@ import torch.utils.tensorboard
 import s4al.cli.cycle
 import s4al.export
 import s4al.kernels.region_scores_cpu
+import s4al.report
 import s4al.scorer
 import s4al.trainer
 from s4al import files
 from s4al.cli import main
 
-PRELOADED = (lightning_fabric, numba, onnx, onnxruntime, onnxscript, pyarrow.parquet, s4al.trainer, torch)
+PRELOADED = (
+    jinja2,
+    lightning_fabric,
+    matplotlib.backends.backend_svg,
+    numba,
+    onnx,
+    onnxruntime,
+    onnxscript,
+    pyarrow.parquet,
+    s4al.trainer,
+    torch,
+)
 
 
 def instrument(job: dict[str, Any], counter: int) -> None:

@@ -15,6 +15,7 @@ import rich.console
 from s4al import errors
 from s4al.cli import app as surface
 from s4al.cli.messages import guarded
+from s4al.cli.output import answer
 from s4al.cli.progress import RichWatch
 from s4al.text import visible
 from s4al.watch import Interrupted
@@ -137,14 +138,14 @@ def test_json_of_wrong_arguments_is_one_object_too(capsys: pytest.CaptureFixture
 
 
 def test_numbers_that_json_does_not_have_become_null(capsys: pytest.CaptureFixture[str]) -> None:
-    surface._answer({"cycles": [{"miou": float("nan"), "rates": (1.5, float("inf"))}]}, print, as_json=True)
+    answer({"cycles": [{"miou": float("nan"), "rates": (1.5, float("inf"))}]}, print, as_json=True)
     assert json.loads(capsys.readouterr().out) == {"cycles": [{"miou": None, "rates": [1.5, None]}]}
 
 
 def test_only_rank_0_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path) -> None:
     monkeypatch.setenv("RANK", "1")
     assert surface.run(["status", str(tmp_path), "--json"]) == 5
-    surface._answer({}, print, as_json=True)
+    answer({}, print, as_json=True)
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
 

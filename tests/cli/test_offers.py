@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from s4al import config as settings
-from s4al.cli.new_run import Wanted, look
+from s4al.cli.new_run import Wanted, look, new_settings
 from s4al.data.understand import Understanding
 from s4al.errors import S4alError
+from s4al.watch import Watch
 from tests.offers import offered, offered_together
 
 HEIGHT, WIDTH = 40, 64
@@ -87,11 +88,6 @@ def images_of_16_bits(root: Path) -> None:
         save(root / "images" / f"{i}.png", photo(i, np.uint16)[..., 0] * 300)
 
 
-def images_alone(root: Path) -> None:
-    for i in range(3):
-        save(root / f"{i}.png", photo(i))
-
-
 FOLDERS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int]] = {
     "255 is a class or void": (white_or_void, (), 2),
     "values with gaps": (gaps, (), 2),
@@ -100,7 +96,6 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int]] = {
     "two kinds of masks": (two_kinds_of_masks, (), 2),
     "a split of unknown name": (a_split_of_unknown_name, (), 2),
     "images of 16 bits": (images_of_16_bits, (), 1),
-    "images alone": (images_alone, (), 1),
     "small limit": (lambda root: fill(root, mask=drawn(0, 1, 2)), ("data.max_megapixels=0.001",), 1),
 }
 
@@ -123,6 +118,22 @@ def test_what_a_refusal_offers_is_accepted(kind: str, tmp_path: Path) -> None:
         assert "..." not in " ".join(offer)
         found = understood(tmp_path, (*given, *offer))  # accepted, and understood
         assert found.dataset.class_names and not found.bad
+
+
+def images_alone(root: Path) -> None:
+    for i in range(3):
+        save(root / f"{i}.png", photo(i))
+
+
+def test_images_alone_are_for_people(tmp_path: Path) -> None:
+    images_alone(tmp_path)
+    given = (f"data.root={json.dumps(str(tmp_path))}",)
+    with pytest.raises(S4alError) as caught:
+        new_settings(Wanted(overrides=given, device="cpu"), Watch())
+    offers = offered_together(caught.value.remedy)
+    assert offers == [["data.oracle=people"]]
+    accepted = new_settings(Wanted(overrides=(*given, *offers[0]), device="cpu"), Watch())
+    assert accepted.data.oracle == "people" and accepted.data.classes == ()
 
 
 def test_of_two_folders_one_reading_is_right(tmp_path: Path) -> None:

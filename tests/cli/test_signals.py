@@ -29,12 +29,12 @@ SOON_S = 20.0  # on a loaded machine; the call that the child sits in takes minu
 BUSY = """
 import hashlib, sys
 from s4al.cli import signals
-from s4al.cli.app import _watching
+from s4al.cli.output import watching
 from s4al.cli.messages import guarded
 if "--patient" in sys.argv:
     signals.GRACE_S = 1000.0
 def command():
-    with _watching("--json" in sys.argv) as watch:
+    with watching("--json" in sys.argv) as watch:
         watch.progress("first", 3, 10)
         watch.progress("second", 1, 10)
         print("busy", flush=True)

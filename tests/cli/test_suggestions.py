@@ -63,8 +63,7 @@ def test_with_all_masks_the_rest_answers_for_people():
 
 @pytest.mark.parametrize(("images", "of_the_pool"), [(40, False), (50, False), (51, True), (5000, True)])
 def test_with_no_mask_people_are_asked_for_as_much_as_they_can_do(images, of_the_pool):
-    suggested = suggest([(360, 480)], images, 0, gpu=False)
-    settings = suggested.settings
+    settings = suggest([(360, 480)], images, 0, gpu=False)
     assert settings["data.oracle"] == "people" and settings["trainer.ce_reduction"] == "valid"
     assert "run.cycles" not in settings and settings["trainer.iterations_per_epoch"] > 0
     assert (settings.get("acquisition.strategy") == "global") == of_the_pool
@@ -73,7 +72,7 @@ def test_with_no_mask_people_are_asked_for_as_much_as_they_can_do(images, of_the
         assert settings["acquisition.budget_pixels"] == 200 * region_pixels
         assert settings["acquisition.most_per_image"] == 4
     assert settings.keys() <= set(SUGGESTED)
-    assert any("has a mask; people are asked" in line for line in suggested.lines)
+    assert any("has a mask; people are asked" in line for line in described(settings, images, 0))
 
 
 def test_with_some_masks_people_are_asked():

@@ -59,7 +59,7 @@ def test_what_was_tested_on_regions_says_so_everywhere() -> None:
     assert "test images" not in text
     stages = {"stages": ["labels"], "labelled_fraction": 0.1, "regions": 3, "miou": 0.4}
     about = {"run": "r", "data": "folder", "images": 9, "planned_cycles": 2, "full_supervision_miou": None}
-    rest = {"next": "", "in_use_by": "", "unfinished": [], "people": None, "labelling": None}
+    rest = {"next": "", "in_use_by": "", "unfinished": [], "people": None, "labelling": None, "answer": {}}
     shown = _shown(views.status, {**about, **rest, "cycles": [{"cycle": 0, **stages, **tested}]})
     assert "40.0 % (28.1 to 35.2)" in " ".join(shown.split())
     assert "mIoU on 100 random regions, and its 95 % interval." in shown

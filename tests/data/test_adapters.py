@@ -271,7 +271,7 @@ def test_one_mask_is_too_few(tmp_path: Path, save_png: Save) -> None:
     save_png(tmp_path / "masks/0.png", MASK)
     with pytest.raises(DataError, match=r"The test split of .* holds no images") as caught:
         open_folder(tmp_path, 'data.oracle="people"', 'data.classes=["a"]')
-    assert "One mask is too few" in caught.value.remedy
+    assert "at least one to learn from and one to test on" in caught.value.remedy
 
 
 def test_data_without_any_train_masks_is_a_pool_for_people(folder_root: Path) -> None:

@@ -20,7 +20,7 @@ from tests.annotate.page.rounds import picture_round
 NAMES = ("road", "car", "sky", "a <b>name</b>")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps an event loop running, beside which no other test could have one
 def chromium() -> Iterator[Browser]:
     """Skipped where there is none; S4AL_CHROMIUM says where it is."""
     if not Path(CHROMIUM).exists():

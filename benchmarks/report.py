@@ -89,6 +89,8 @@ def _write_cycle(run: Run, cycle: int, ids: list[str], whole: int) -> None:
     folder = run.stage(cycle, "labels") / "masks"
     for id in named[1:]:
         os.link(folder / f"{named[0]}.png", folder / f"{id}.png")
+    about = {key: value for key, value in files.read_manifest(folder.parent).items() if key != "files"}
+    files.seal_folder(folder.parent, folder.parent, about)  # the links too
     with run.commit(cycle, "train") as folder:
         iou = dict.fromkeys(CLASSES, 0.5)
         counts = _noise(rng, (len(CLASSES), len(CLASSES))).astype(int).tolist()

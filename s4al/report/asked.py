@@ -165,7 +165,7 @@ def add_answers(run: Run, card: Asked, class_names: list[str]) -> None:
     """What people said, from the labels of the next cycle: the class most of each box is. Raises RunStateError."""
     if not run.is_committed(card.cycle + 1, "labels"):
         return
-    mask_HW = run.label_mask(card.cycle + 1, card.image)
+    mask_HW = run.shown_mask(card.cycle + 1, card.image)
     card.answered = True
     seen = set(card.classes)
     for box in card.boxes:

@@ -94,7 +94,7 @@ def box_pixels(batch: pa.RecordBatch) -> NDArray[np.int64]:
 def _count_classes(labels: Labels, run: Run, cycle: int, pixels_of: dict[str, int], num_classes: int) -> None:
     counts_C = np.zeros(num_classes, np.int64)
     for image in pixels_of:
-        counts_C += np.bincount(run.label_mask(cycle, image).ravel(), minlength=256)[:num_classes]
+        counts_C += np.bincount(run.shown_mask(cycle, image).ravel(), minlength=256)[:num_classes]
     labels.masks_read = len(pixels_of)
     read = sum(pixels_of.values())
     scale = labels.pixels / read if read else 0.0

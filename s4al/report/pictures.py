@@ -146,7 +146,7 @@ class PictureBook:
             alt = f"Uncertainty by region, highest {max(card.scores):.2f}."
             panes.append(_pane("Uncertainty", alt, self._heat(card, picture_HWC), boxes=boxes))
         if card.answered:
-            answer_HW = _nearest(self._run.label_mask(card.cycle + 1, card.image), picture_HWC.shape)
+            answer_HW = _nearest(self._run.shown_mask(card.cycle + 1, card.image), picture_HWC.shape)
             alt = f"What people said: {self._in_words(answer_HW)}."
             panes.append(_pane("Answer", alt, self._coloured(picture_HWC, answer_HW), boxes=boxes))
         return panes

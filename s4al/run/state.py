@@ -329,6 +329,17 @@ class Run:
             folder = labels_folder(labels, only_tests).name
             return read_own_mask(self.committed_file(cycle, "labels", f"{folder}/{image}.png"))
 
+    def shown_mask(self, cycle: int, image: str) -> NDArray[np.uint8]:
+        """As `label_mask`, to be looked at: not compared with the manifest, which has an entry for every image.
+
+        What shows a few masks of a pool of any size needs no more memory than they do.
+        """
+        from s4al.data.masks import read_own_mask
+
+        labels = self.stage(cycle, "labels")
+        with reading(labels):
+            return read_own_mask(files.contained(labels_folder(labels, only_tests=False), f"{image}.png"))
+
     def pseudo_labels(self, cycle: int) -> ImageCache:
         """The confident predictions of a cycle's network on the images that are not wholly labelled."""
         from s4al.data.cache import ImageCache

@@ -19,26 +19,16 @@ from numpy.typing import NDArray
 from s4al import files
 from s4al.annotate.classes import RoundClasses
 from s4al.errors import AnswerError, ImageError, RunStateError
-from s4al.run.asking import QUERIES, guess_file, uncertainty_file
+from s4al.run.asking import QUERIES, AskedRegion, guess_file, uncertainty_file
 from s4al.run.state import Run
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """One region to label. The box is in original pixels, ends exclusive; `purpose` is "train" or "test"."""
+class Query(AskedRegion):
+    """An asked region with its place in the round."""
 
     number: int
     id: str  # "r003-000017": cycle and number
-    image: str
-    region: int
-    y0: int
-    x0: int
-    y1: int
-    x1: int
-    score: float
-    rank: int
-    reason: str
-    purpose: str
 
     @property
     def shape(self) -> tuple[int, int]:

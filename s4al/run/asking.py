@@ -11,7 +11,7 @@ cycle whose labels are asked for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,7 +28,7 @@ QUERIES = "queries.parquet"
 Purpose = Literal["train", "test"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AskedRegion:
     """A box of one image, in original pixels, ends exclusive, and why it is asked for.
 
@@ -111,5 +111,5 @@ def _table(asked: Sequence[AskedRegion]) -> pa.Table:
         + [(name, whole) for name in ("y0", "x0", "y1", "x1")]
         + [("score", pa.float32()), ("rank", whole), ("reason", text), ("purpose", text)]
     )
-    rows = [{"number": number, **vars(region)} for number, region in enumerate(asked)]
+    rows = [{"number": number, **asdict(region)} for number, region in enumerate(asked)]
     return pa.Table.from_pylist(rows, schema=schema)

@@ -61,13 +61,13 @@ def test_what_is_kept_is_bounded() -> None:
 def test_view_is_the_region_with_its_own_size_around(
     box: tuple[int, int, int, int], size: tuple[int, int], view: tuple[int, int, int, int]
 ) -> None:
-    query = Query(0, "r000-000000", "a", 0, *box, 0.0, 0, "", "train")
+    query = Query("a", 0, *box, 0.0, 0, "", "train", 0, "r000-000000")
     assert tuple(vars(view_of(query, *size)).values()) == view
 
 
 @pytest.mark.parametrize("side", [1000, 1900, 3000])
 def test_context_of_a_large_region_is_cut_down(side: int) -> None:
-    query = Query(0, "r000-000000", "a", 0, 2000, 2000, 2000 + side, 2000 + side, 0.0, 0, "", "train")
+    query = Query("a", 0, 2000, 2000, 2000 + side, 2000 + side, 0.0, 0, "", "train", 0, "r000-000000")
     view = view_of(query, 8000, 8000)
     assert side + 32 <= view.y1 - view.y0 == view.x1 - view.x0
     assert (view.y1 - view.y0) ** 2 <= max(4_100_000, 1.3 * side**2)
